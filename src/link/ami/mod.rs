@@ -1,0 +1,3 @@
+//! Asterisk Manager Interface.
+
+pub mod codec;

@@ -1,0 +1,51 @@
+//! A persistent PBX connection: bytes of a dialect in, canonical events out.
+//!
+//! `driver.rs` owns the socket, TLS, the timer and the reconnect, and knows no dialect. A dialect is pure:
+//! `codec.rs` (bytes ↔ messages), `session.rs` ((bytes, now) → outputs), `translate.rs` (message → event).
+
+pub mod ami;
+pub mod known;
+
+use std::time::Duration;
+
+use crate::event::{DownReason, Event};
+
+/// What a session wants done, drained by the driver after every input.
+#[derive(Debug)]
+pub enum Output {
+    /// Bytes for the PBX, in order.
+    Send(Vec<u8>),
+    /// The PBX accepted us; a snapshot follows.
+    Up,
+    /// In the order in which they happened.
+    Event(Event),
+    /// This connection is over; the driver closes it and decides when to try again.
+    Down(Down),
+}
+
+/// Why a connection ended, sorted by whose fault it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Down {
+    /// No connection came about.
+    Unreachable { found: String },
+    /// The PBX answered the login with no; `said` are its words. Retried slowly.
+    Refused { said: String },
+    /// The peer is no such PBX, or broke its protocol.
+    Misbehaved { found: String },
+    /// Nothing heard for this long, a keep-alive included.
+    Silent { after: Duration },
+    /// The PBX ended the connection; `said` where it gave a reason (a restart, a shutdown).
+    Closed { said: Option<String> },
+}
+
+impl Down {
+    pub fn reason(&self) -> DownReason {
+        match self {
+            Self::Unreachable { .. } => DownReason::Unreachable,
+            Self::Refused { .. } => DownReason::Refused,
+            Self::Misbehaved { .. } => DownReason::Misbehaved,
+            Self::Silent { .. } => DownReason::Silent,
+            Self::Closed { .. } => DownReason::Closed,
+        }
+    }
+}

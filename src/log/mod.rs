@@ -1,0 +1,3 @@
+//! The log: every event, in order, for ever or until retention says otherwise.
+
+pub mod record;
