@@ -24,6 +24,12 @@ pub const LINK_REFUSED_RETRY_MIN: Duration = Duration::from_secs(30);
 pub const LINK_REFUSED_RETRY_MAX: Duration = Duration::from_secs(300);
 /// On a backup address: how often the primary is tried again.
 pub const LINK_PRIMARY_PROBE: Duration = Duration::from_secs(60);
+/// The longest pause between two looks at a primary that does not come back, or only seems to.
+pub const LINK_PRIMARY_PROBE_MAX: Duration = Duration::from_secs(600);
+/// A link that was up this long was good: the next retry starts from the shortest pause again.
+pub const LINK_STEADY: Duration = Duration::from_secs(10);
+/// A PBX that takes no byte of ours for this long is dropped as silent.
+pub const LINK_WRITE_STALL_MAX: Duration = Duration::from_secs(10);
 /// Events a link may have handed over that the log has not taken; at it the link stops reading its socket.
 pub const LINK_EVENTS_QUEUED_MAX: usize = 1024;
 /// Service calls waiting at one link; one more is refused at once.

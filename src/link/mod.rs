@@ -4,11 +4,13 @@
 //! `codec.rs` (bytes ↔ messages), `session.rs` ((bytes, now) → outputs), `translate.rs` (message → event).
 
 pub mod ami;
+pub mod backoff;
+pub mod figures;
 pub mod known;
 
 use std::time::Duration;
 
-use crate::event::{DownReason, Event};
+use crate::event::{DownReason, Event, LinkId};
 
 /// What a session wants done, drained by the driver after every input.
 #[derive(Debug)]
@@ -46,6 +48,21 @@ impl Down {
             Self::Misbehaved { .. } => DownReason::Misbehaved,
             Self::Silent { .. } => DownReason::Silent,
             Self::Closed { .. } => DownReason::Closed,
+        }
+    }
+
+    /// What happened and what to look at, without the link's name and address, which the driver puts before it.
+    pub fn sentence(&self, link: &LinkId) -> String {
+        match self {
+            Self::Unreachable { found } => format!("not reachable: {found}"),
+            Self::Refused { said } => format!(
+                "login refused, the PBX said \"{said}\"; check `links.{link}.user` and `links.{link}.secret`, and the \
+                 addresses the PBX permits for that user"
+            ),
+            Self::Misbehaved { found } => format!("broke the protocol: {found}"),
+            Self::Silent { after } => format!("silent for {after:.0?}, keep-alives included"),
+            Self::Closed { said: Some(said) } => format!("closed: {said}"),
+            Self::Closed { said: None } => "the PBX closed the connection".to_owned(),
         }
     }
 }

@@ -1,0 +1,311 @@
+//! The shell around every session: owns the socket, the timer, the reconnect; knows no dialect.
+//!
+//! Input: bytes, closings, time, the stop signal. Output: events for the log, bytes for the PBX.
+//! One turn: drain the session's outputs, then wait for exactly one of bytes, room to write, timer, stop.
+//! Bounds: a full event queue stops the reading, so the PBX waits or drops us; a PBX that does not take our bytes
+//! is dropped at [`LINK_WRITE_BYTES_MAX`] or after [`LINK_WRITE_STALL_MAX`].
+
+pub mod net;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, sleep_until, timeout};
+
+use super::ami::session::Session;
+use super::backoff::{Backoff, Ended};
+use super::figures::LinkFigures;
+use super::{Down, Output};
+use crate::clock::{Clock, Instant, Timestamp};
+use crate::event::{Body, DownReason, Event, LinkDownEvent, LinkId, Submitted};
+use crate::limits::{LINK_CONNECT_TIMEOUT, LINK_READ_BYTES, LINK_STEADY, LINK_WRITE_BYTES_MAX, LINK_WRITE_STALL_MAX};
+
+/// A connection of whatever kind: TCP, TLS, or a simulation's pipe.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// Opens a connection to the address of this index.
+pub type Connect = Arc<dyn Fn(usize) -> BoxFuture<'static, Result<Box<dyn Stream>, Down>> + Send + Sync>;
+
+pub struct LinkDriver {
+    pub id: LinkId,
+    /// For messages: `ami`.
+    pub dialect: &'static str,
+    /// As configured, for messages and events; primary first.
+    pub addresses: Vec<String>,
+    pub session: Session,
+    pub connect: Connect,
+    pub backoff: Backoff,
+    pub clock: Clock,
+    /// The other end is the log.
+    pub events: mpsc::Sender<Submitted>,
+    /// Read by the API.
+    pub figures: Arc<LinkFigures>,
+    /// Becomes true, or is dropped, when the link shall end.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Why a connection's turn ended.
+enum End {
+    Down(Down),
+    /// A backup served, and the primary answers again.
+    PrimaryIsBack,
+    Stopped,
+}
+
+/// The stop signal came, or the log is gone.
+struct Stopped;
+
+impl LinkDriver {
+    /// Keeps the link until the stop signal; then says goodbye to the PBX and returns.
+    pub async fn run(mut self) {
+        let mut told: Option<(DownReason, String)> = None;
+        loop {
+            let address = self.backoff.address();
+            self.figures.connecting(&self.addresses[address]);
+            let mut live_since = None;
+            let end = self.attempt(address, &mut live_since).await;
+            self.session.handle_closed(self.clock.now());
+            let steady = live_since.is_some_and(|since| self.clock.now() - since >= LINK_STEADY);
+            if steady && address == 0 {
+                self.backoff.handle_primary_steady();
+            }
+            let (down, next) = match end {
+                End::Stopped => return,
+                End::PrimaryIsBack => {
+                    let said = Some("the primary address answers again".to_owned());
+                    (Down::Closed { said }, self.backoff.handle_probe_answered())
+                }
+                End::Down(down) => {
+                    let ended = match (&down, steady) {
+                        (Down::Refused { .. }, _) => Ended::Refused,
+                        (_, true) => Ended::Steady,
+                        (_, false) => Ended::Failed,
+                    };
+                    (down, self.backoff.handle_ended(ended))
+                }
+            };
+            self.figures.reconnects.fetch_add(1, Relaxed);
+            let sentence = down.sentence(&self.id);
+            let retry = if next.pause.is_zero() { "at once".to_owned() } else { format!("in {:.1?}", next.pause) };
+            let where_next = if next.address == address { "" } else { " at the next address" };
+            tracing::warn!(
+                "link {} ({}, {}): {sentence}; next try {retry}{where_next}",
+                self.id,
+                self.dialect,
+                self.addresses[address]
+            );
+            let tell = (down.reason(), sentence);
+            if live_since.is_some() || told.as_ref() != Some(&tell) {
+                let event = self.down_event(address, &tell, next.pause);
+                if self.submit(event, self.clock.timestamp()).await.is_err() {
+                    return;
+                }
+                told = Some(tell);
+            } else {
+                self.figures.down(&tell.1);
+            }
+            if self.pause(next.pause).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// One connection, from the first packet to the last.
+    async fn attempt(&mut self, address: usize, live_since: &mut Option<Instant>) -> End {
+        let connect = timeout(LINK_CONNECT_TIMEOUT, (self.connect)(address));
+        let opened = tokio::select! {
+            opened = connect => opened,
+            () = stopped(&mut self.stop) => return End::Stopped,
+        };
+        let stream = match opened {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(down)) => return End::Down(down),
+            Err(_) => {
+                let found = format!("no connection within {LINK_CONNECT_TIMEOUT:?}");
+                return End::Down(Down::Unreachable { found });
+            }
+        };
+        self.session.handle_connected(&self.addresses[address], self.clock.now());
+        let (mut read, mut write) = tokio::io::split(stream);
+        let end = self.pump(&mut read, &mut write, live_since).await;
+        // A goodbye is a courtesy: a peer that does not take it is not waited for.
+        let _ = timeout(Duration::from_millis(200), write.shutdown()).await;
+        end
+    }
+
+    async fn pump(
+        &mut self,
+        read: &mut ReadHalf<Box<dyn Stream>>,
+        write: &mut WriteHalf<Box<dyn Stream>>,
+        live_since: &mut Option<Instant>,
+    ) -> End {
+        let mut buffer = vec![0; LINK_READ_BYTES];
+        let mut unsent: Vec<u8> = Vec::new();
+        let mut unsent_since: Option<Instant> = None;
+        let mut received = self.clock.timestamp();
+        let mut probe: Option<BoxFuture<'static, bool>> = self.primary_probe();
+        loop {
+            while let Some(output) = self.session.poll_output() {
+                match output {
+                    Output::Send(bytes) if unsent.len() + bytes.len() > LINK_WRITE_BYTES_MAX => {
+                        let found = format!("it does not read: {} bytes wait for it", unsent.len());
+                        return End::Down(Down::Misbehaved { found });
+                    }
+                    Output::Send(bytes) => unsent.extend_from_slice(&bytes),
+                    Output::Up => {
+                        *live_since = Some(self.clock.now());
+                        self.figures.up();
+                        tracing::info!("link {} ({}): logged in", self.id, self.dialect);
+                    }
+                    Output::Event(event) => {
+                        if self.submit(event, received).await.is_err() {
+                            return End::Stopped;
+                        }
+                    }
+                    Output::Down(down) => {
+                        let _ = timeout(Duration::from_millis(200), write.write_all(&unsent)).await;
+                        return End::Down(down);
+                    }
+                }
+            }
+            self.figures.note(self.session.counts());
+            unsent_since = match unsent.is_empty() {
+                true => None,
+                false => unsent_since.or_else(|| Some(self.clock.now())),
+            };
+            let stall = unsent_since.map(|since| since + LINK_WRITE_STALL_MAX);
+            tokio::select! {
+                () = stopped(&mut self.stop) => {
+                    self.session.handle_stop(self.clock.now());
+                    while let Some(output) = self.session.poll_output() {
+                        if let Output::Send(bytes) = output {
+                            unsent.extend_from_slice(&bytes);
+                        }
+                    }
+                    let _ = timeout(Duration::from_millis(200), write.write_all(&unsent)).await;
+                    return End::Stopped;
+                }
+                got = read.read(&mut buffer) => {
+                    received = self.clock.timestamp();
+                    if let Err(down) = self.take(got, &buffer) {
+                        return End::Down(down);
+                    }
+                }
+                sent = write.write(&unsent), if !unsent.is_empty() => match sent {
+                    Ok(0) => return End::Down(Down::Closed { said: None }),
+                    Ok(sent) => {
+                        unsent.drain(..sent);
+                        unsent_since = None;
+                    }
+                    Err(error) => return End::Down(Down::Closed { said: Some(format!("write failed: {error}")) }),
+                },
+                () = at(self.session.poll_timeout()) => {
+                    // What already arrived counts before a deadline does: a full log may have kept us from reading it.
+                    if let Some(got) = read.read(&mut buffer).now_or_never() {
+                        received = self.clock.timestamp();
+                        if let Err(down) = self.take(got, &buffer) {
+                            return End::Down(down);
+                        }
+                    }
+                    self.session.handle_timeout(self.clock.now());
+                }
+                () = at(stall) => {
+                    return End::Down(Down::Silent { after: LINK_WRITE_STALL_MAX });
+                }
+                answers = ready(&mut probe) => {
+                    if answers {
+                        return End::PrimaryIsBack;
+                    }
+                    self.backoff.handle_probe_failed();
+                    probe = self.primary_probe();
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, got: std::io::Result<usize>, buffer: &[u8]) -> Result<(), Down> {
+        match got {
+            Ok(0) => {
+                // The session may know why (a shutdown was announced, a login was refused without a word).
+                self.session.handle_bytes(&[], self.clock.now());
+                Err(self.session.closing_reason().unwrap_or(Down::Closed { said: None }))
+            }
+            Ok(length) => {
+                self.figures.bytes.fetch_add(length as u64, Relaxed);
+                self.session.handle_bytes(&buffer[..length], self.clock.now());
+                Ok(())
+            }
+            Err(error) => Err(Down::Closed { said: Some(format!("read failed: {error}")) }),
+        }
+    }
+
+    /// On a backup address: resolves, after the pause, to whether the primary takes connections.
+    fn primary_probe(&self) -> Option<BoxFuture<'static, bool>> {
+        let pause = self.backoff.primary_probe()?;
+        let connect = Arc::clone(&self.connect);
+        Some(Box::pin(async move {
+            sleep(pause).await;
+            matches!(timeout(LINK_CONNECT_TIMEOUT, connect(0)).await, Ok(Ok(_)))
+        }))
+    }
+
+    fn down_event(&self, address: usize, (reason, detail): &(DownReason, String), pause: Duration) -> Event {
+        self.figures.down(detail);
+        let retry_in_s = u32::try_from(pause.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        let body = LinkDownEvent {
+            address: Some(self.addresses[address].clone()),
+            reason: *reason,
+            retry_in_s: Some(retry_in_s),
+            detail: detail.clone(),
+        };
+        Event::link(&self.id, Body::LinkDown(body))
+    }
+
+    /// Waits for room in the log's queue, but not past the stop signal.
+    async fn submit(&mut self, event: Event, at: Timestamp) -> Result<(), Stopped> {
+        self.figures.events.fetch_add(1, Relaxed);
+        let submitted = Submitted { at, clock_unset: !self.clock.is_set(), event };
+        match self.events.try_send(submitted) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Stopped),
+            Err(mpsc::error::TrySendError::Full(submitted)) => tokio::select! {
+                sent = self.events.send(submitted) => sent.map_err(|_| Stopped),
+                () = stopped(&mut self.stop) => Err(Stopped),
+            },
+        }
+    }
+
+    async fn pause(&mut self, pause: Duration) -> Result<(), Stopped> {
+        tokio::select! {
+            () = sleep(pause) => Ok(()),
+            () = stopped(&mut self.stop) => Err(Stopped),
+        }
+    }
+}
+
+/// Resolves when the signal is true or its sender is gone.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Resolves at the deadline; never where there is none.
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves with the future; never where there is none.
+async fn ready(future: &mut Option<BoxFuture<'static, bool>>) -> bool {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
