@@ -49,6 +49,8 @@ pub const AMI_BANNER_BYTES_MAX: usize = 256;
 pub const AMI_REFUSED_IN_A_ROW_MAX: u32 = 16;
 /// Longest line we send. Asterisk's own buffer holds about 1 KiB.
 pub const AMI_ACTION_LINE_BYTES_MAX: usize = 1000;
+/// Headers of an action, its name and ActionID included; Asterisk reads at most 128. One more and it is not sent.
+pub const AMI_ACTION_HEADERS_MAX: usize = 120;
 /// Actions awaiting their response; one more is refused at once.
 pub const AMI_ACTIONS_PENDING_MAX: usize = 128;
 /// Channels followed on one PBX; past it the oldest is forgotten, counted, and a resync is asked for.
