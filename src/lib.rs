@@ -4,8 +4,13 @@
 //! PBX bytes → link → event → log → state → lamp | api | uplink
 //! ```
 
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod event;
 pub mod limits;
 pub mod link;
 pub mod log;
+pub mod secret;
+pub mod telemetry;
+pub mod tokens;
