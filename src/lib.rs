@@ -23,9 +23,14 @@
 //! Absences worth knowing: no lock is held across stages (each thing has one owner; others send or watch); no queue
 //! is without a bound; no secret has a `Debug`; no state is derived from the mere absence of events.
 
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod event;
 pub mod limits;
 pub mod link;
 pub mod log;
+pub mod secret;
 pub mod state;
+pub mod telemetry;
+pub mod tokens;

@@ -130,6 +130,12 @@ pub const API_WRITE_STALL_MAX: Duration = Duration::from_secs(20);
 pub const VIEW_QUERIES_QUEUED_MAX: usize = 256;
 /// Tokens of one gateway; one more is refused.
 pub const TOKENS_MAX: usize = 256;
+/// Bytes of the token file; a larger one is not ours and is refused.
+pub const TOKENS_BYTES_MAX: u64 = 1024 * 1024;
+/// How long a change of the tokens waits for another process's change; past it the change is refused.
+pub const TOKENS_LOCK_WAIT: Duration = Duration::from_secs(5);
+/// Addresses the API listens on. More is a fault of the configuration.
+pub const API_LISTENERS_MAX: usize = 16;
 
 // ---- process -----------------------------------------------------------------------------------
 
@@ -137,9 +143,29 @@ pub const TOKENS_MAX: usize = 256;
 pub const SHUTDOWN_GRACE: Duration = Duration::from_millis(4500);
 /// Bytes of a configuration file; a larger one is refused.
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+/// Items of a list in the configuration (trunks, event names). More is a fault of the configuration.
+pub const CONFIG_LIST_ITEMS_MAX: usize = 256;
+/// Bytes of a secret; a longer one is a fault of the configuration, since it would not fit a login's line.
+pub const SECRET_BYTES_MAX: usize = 512;
+
+// ---- command line ------------------------------------------------------------------------------
+
+/// Bytes of an answer the command line takes from a gateway; past it the command fails and says so.
+pub const CLI_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Time for a gateway to answer a command; past it the gateway counts as unreachable.
+pub const CLI_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// First pause before a followed stream is asked for again; doubles up to [`CLI_RETRY_MAX`].
+pub const CLI_RETRY_MIN: Duration = Duration::from_millis(250);
+pub const CLI_RETRY_MAX: Duration = Duration::from_secs(10);
+/// A followed stream without a byte, keep-alives included, for this long is asked for again.
+pub const CLI_STREAM_SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Longest line of a followed stream; past it the stream is broken and asked for again.
+pub const CLI_STREAM_LINE_BYTES_MAX: usize = 1024 * 1024;
 
 const _: () =
     assert!(LINKS_MAX * LINK_EVENTS_QUEUED_MAX <= LOG_UNFLUSHED_ENTRIES_MAX, "a full house fits the log's own queue");
 const _: () = assert!(AMI_LINE_BYTES_MAX <= AMI_MESSAGE_BYTES_MAX, "a line fits its message");
 const _: () = assert!(AMI_MESSAGE_BYTES_MAX < LOG_ENTRY_BYTES_MAX, "a message fits its entry");
+const _: () = assert!(SECRET_BYTES_MAX < AMI_ACTION_LINE_BYTES_MAX, "a secret fits a login's line");
+const _: () = assert!(LOG_ENTRY_BYTES_MAX < CLI_STREAM_LINE_BYTES_MAX, "an entry fits a stream's line");
 const _: () = assert!(API_LIST_MAX <= LOG_READ_ENTRIES_MAX, "a list answer is one read");
