@@ -1,0 +1,34 @@
+//! The recorded storm: 200 calls on a real Asterisk, packed in the corpus.
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// The messages after the login, so that it can be sent any number of times on one connection.
+pub struct Storm {
+    pub bytes: Vec<u8>,
+    pub messages: usize,
+}
+
+impl Storm {
+    pub fn read() -> Result<Self> {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/corpus/ami/recorded/storm-small.ami.gz");
+        let packed = std::fs::File::open(&file).with_context(|| format!("open {}", file.display()))?;
+        let mut bytes = Vec::new();
+        flate2::read::GzDecoder::new(packed).read_to_end(&mut bytes).context("unpack the storm")?;
+        let banner = find(&bytes, b"\r\n").context("the storm has no banner")? + 2;
+        let login = find(&bytes[banner..], b"\r\n\r\n").context("the storm has no login")? + 4;
+        bytes.drain(..banner + login);
+        // End at a message's end, without the goodbye.
+        if let Some(goodbye) = find(&bytes, b"Response: Goodbye") {
+            bytes.truncate(goodbye);
+        }
+        let messages = memchr::memmem::find_iter(&bytes, b"\r\n\r\n").count();
+        Ok(Self { bytes, messages })
+    }
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    memchr::memmem::find(bytes, what)
+}
