@@ -6,6 +6,8 @@
 //! Needs: root, and the Asterisk root that `cargo xtask lab build` makes; `cargo xtask test` sees to both.
 //! Bounds: [`PATIENCE`] for any one thing awaited, [`SCENARIO_MAX`] for a scenario.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a scenario that cannot go on fails by a panic")]
+
 mod agents;
 mod calls;
 mod expect;
