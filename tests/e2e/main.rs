@@ -48,6 +48,7 @@ fn main() -> ExitCode {
 fn scenarios() -> Vec<Trial> {
     vec![
         scenario("two_phones_talk_and_asterisk_knows", calls::two_phones_talk_and_asterisk_knows),
+        scenario("a_storm_keeps_calls_coming", calls::a_storm_keeps_calls_coming),
         scenario("a_phone_registers_and_unregisters", calls::a_phone_registers_and_unregisters),
         scenario("a_call_rings_is_answered_and_hung_up", calls::a_call_rings_is_answered_and_hung_up),
         scenario("a_call_over_tls_shows_as_well", calls::a_call_over_tls_shows_as_well),
