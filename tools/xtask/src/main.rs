@@ -1,1 +1,102 @@
-fn main() {}
+//! All automation of this repository, as `cargo xtask COMMAND`.
+
+mod host;
+mod lab;
+mod tests;
+
+use std::env;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  check         what every change needs: formatting, clippy without warnings, all tests that need no lab, tidy
+  test          everything: installs or names what is missing, then all tests, then the scenarios on a real
+                Asterisk; the last line says `N passed, N failed, N skipped`
+  lab build     builds the Asterisk root, once, into the cache (about a minute, 100 MB of packages)
+  lab start     starts that Asterisk on this machine's loopback and leaves it running, to try things by hand
+  lab stop      ends it
+  lab console COMMAND…    one Asterisk console command: cargo xtask lab console core show channels
+  help          this text
+
+A first look:
+  cargo xtask check                 before a commit; seconds once built
+  cargo xtask test                  before a change is handed on; minutes
+  cargo test --lib state::          one module while working on it
+  cargo test --test e2e -- hold     the scenarios whose name holds `hold` (the Asterisk root must be built)
+
+Environment:
+  LAMPLIGHTER_CACHE   where the Asterisk root is kept; else XDG_CACHE_HOME/lamplighter, else ~/.cache/lamplighter
+  CARGO_TARGET_DIR    as for cargo";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["check"] => check(),
+        ["test"] => tests::everything(),
+        ["lab", "build"] => lab::build().map(|()| true),
+        ["lab", "start"] => lab::start().map(|()| true),
+        ["lab", "stop"] => lab::stop().map(|()| true),
+        ["lab", "console", command @ ..] if !command.is_empty() => lab::console(&command.join(" ")).map(|()| true),
+        ["help" | "-h" | "--help"] => {
+            println!("{HELP}");
+            Ok(true)
+        }
+        [] => return usage("no command given"),
+        other => return usage(&format!("`{}` is no command", other.join(" "))),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE, // tests failed, and said so
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage(fault: &str) -> ExitCode {
+    eprintln!("xtask: {fault}\n\n{HELP}");
+    ExitCode::from(64)
+}
+
+fn check() -> Result<bool> {
+    step("formatting");
+    succeed(cargo(&["fmt", "--all", "--check"]), "run `cargo fmt --all`")?;
+    step("clippy");
+    let clippy = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
+    succeed(cargo(&clippy), "mend what clippy names above")?;
+    let scenarios = ["clippy", "--test", "e2e", "--quiet", "--", "-D", "warnings"]; // no part of `--all-targets`
+    succeed(cargo(&scenarios), "mend what clippy names above")?;
+    step("tests and tidy, without the lab");
+    let count = tests::run(&["test", "--workspace", "--no-fail-fast"])?;
+    println!("{count}");
+    Ok(count.failed == 0)
+}
+
+/// A line that says what the following output belongs to.
+fn step(what: &str) {
+    eprintln!("==> {what}");
+}
+
+/// The cargo that runs this, in the repository's root.
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    if let Some(here) = env::var_os("CARGO_MANIFEST_DIR") {
+        command.current_dir(std::path::Path::new(&here).join("../.."));
+    }
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn succeed(mut command: Command, advice: &str) -> Result<()> {
+    let ended = command.status().with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    if !ended.success() {
+        let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
+        bail!("`cargo {}` failed ({ended}); {advice}", words.join(" "));
+    }
+    Ok(())
+}

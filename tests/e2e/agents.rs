@@ -1,0 +1,89 @@
+//! Queues and the people who answer them. Agent `five` sits at 0105.
+
+use crate::office::{Office, text};
+
+const AGENT: &str = "five";
+const LAMP: &str = "agent-five";
+
+async fn logged_on(office: &mut Office, queue: &str) {
+    office.console(&format!("queue add member PJSIP/0105 to {queue} penalty 0 as {AGENT}"));
+    office.lamp_shows(LAMP, "available").await;
+    office.agent_is(AGENT, "ready").await;
+}
+
+pub(crate) async fn an_agent_logs_on_and_off() {
+    let mut office = Office::open().await;
+    let [_five] = office.phones(["0105"]).await;
+
+    logged_on(&mut office, "support").await;
+    let agent = office.agent_is(AGENT, "ready").await;
+    assert_eq!(agent["device"], "0105", "{agent}");
+    assert_eq!(agent["groups"], serde_json::json!(["support"]), "{agent}");
+
+    office.console("queue remove member PJSIP/0105 from support");
+    office.lamp_shows(LAMP, "logged-off").await;
+    office.agent_is(AGENT, "logged-off").await;
+
+    office.agent_told(AGENT, &["ready", "logged-off"]).await;
+    office.lamp_told(LAMP, &["available", "logged-off"]).await;
+}
+
+pub(crate) async fn an_agent_pauses_with_a_reason() {
+    let mut office = Office::open().await;
+    let [_five] = office.phones(["0105"]).await;
+    logged_on(&mut office, "support").await;
+    office.begin().await;
+
+    office.console("queue pause member PJSIP/0105 queue support reason lunch");
+    office.lamp_shows(LAMP, "not-ready").await;
+    let paused = office.agent_is(AGENT, "not-ready").await;
+    assert_eq!(paused["reason"], "lunch", "{paused}");
+
+    office.console("queue unpause member PJSIP/0105 queue support");
+    office.lamp_shows(LAMP, "available").await;
+    office.agent_told(AGENT, &["not-ready", "ready"]).await;
+    office.lamp_told(LAMP, &["not-ready", "available"]).await;
+}
+
+pub(crate) async fn a_queue_call_reaches_an_agent() {
+    let mut office = Office::open().await;
+    let [front, five] = office.phones(["0101", "0105"]).await;
+    logged_on(&mut office, "support").await;
+    office.begin().await;
+
+    let call = front.call("600");
+    let ringing = five.rings().await;
+    office.desk_shows("0105", "ringing").await;
+    office.lamp_shows(LAMP, "ringing").await;
+    let queued = office.hears("the queued call", |event| event["type"] == "call.queued").await;
+    assert_eq!(text(&queued, "/data/queue"), "support", "{queued}");
+
+    ringing.answer().await;
+    office.desk_shows("0105", "in-call").await;
+    office.lamp_shows(LAMP, "in-call").await;
+    office.agent_is(AGENT, "busy").await;
+
+    call.hang_up().await;
+    office.lamp_shows(LAMP, "available").await;
+    office.desk_shows("0101", "available").await;
+    office.calls_told("0105", &["delivered", "established", "cleared"]).await;
+    office.states_told("0105", &["ringing", "in-use", "not-in-use"]).await;
+    office.agent_told(AGENT, &["busy", "ready"]).await;
+}
+
+pub(crate) async fn a_queue_call_is_wrapped_up() {
+    let mut office = Office::open().await;
+    let [front, five] = office.phones(["0101", "0105"]).await;
+    logged_on(&mut office, "sales").await; // whose agents rest two seconds after a call
+    office.begin().await;
+
+    let call = front.call("601");
+    five.rings().await.answer().await;
+    call.is_up().await;
+    office.agent_is(AGENT, "busy").await;
+
+    call.hang_up().await;
+    office.lamp_shows(LAMP, "working-after-call").await;
+    office.lamp_shows(LAMP, "available").await;
+    office.agent_told(AGENT, &["busy", "working-after-call", "ready"]).await;
+}

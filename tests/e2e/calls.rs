@@ -1,0 +1,303 @@
+//! Calls between people: every scenario asserts events by device, device states, and lamps.
+
+use crate::gateway::Wire;
+use crate::manager::Manager;
+use crate::office::{Office, console_says, start_asterisk, text};
+use crate::phone::Phone;
+
+/// The lab alone: no gateway.
+pub(crate) async fn two_phones_talk_and_asterisk_knows() {
+    let asterisk = start_asterisk();
+    let front = Phone::registered("0101").await;
+    let back = Phone::registered("0102").await;
+
+    let call = front.call("0102");
+    let ringing = back.rings().await;
+    call.rings_there().await;
+    ringing.answer().await;
+    call.is_up().await;
+    console_says(&asterisk, "core show channels", |said| said.contains("2 active channels")).await;
+
+    ringing.hang_up().await;
+    assert_eq!(call.is_over().await, 200);
+    console_says(&asterisk, "core show channels", |said| said.contains("0 active channels")).await;
+
+    back.unregister().await;
+    assert_eq!(front.call("0102").is_over().await, 480, "an unregistered phone cannot be reached");
+}
+
+/// The lab alone: the storm that other scenarios stand on is one.
+pub(crate) async fn a_storm_keeps_calls_coming() {
+    let asterisk = start_asterisk();
+    let _machine = Phone::answering_machine().await;
+    let storm = tokio::spawn(Manager::login("call").await.storm());
+    let processed = |said: &str| {
+        let line = said.lines().find(|line| line.ends_with("calls processed"));
+        line.and_then(|line| line.split(' ').next()?.parse::<u32>().ok()).unwrap_or_default()
+    };
+    console_says(&asterisk, "core show channels", |said| processed(said) >= 50).await;
+    assert!(!storm.is_finished(), "the storm goes on until it is told to stop");
+    storm.abort();
+}
+
+pub(crate) async fn a_phone_registers_and_unregisters() {
+    let mut office = Office::open().await;
+    office.desk_shows("0101", "unregistered").await;
+    office.begin().await;
+
+    let phone = Phone::registered("0101").await;
+    office.desk_shows("0101", "available").await;
+    office.device_is("0101", "not-in-use").await;
+
+    phone.unregister().await;
+    office.desk_shows("0101", "unregistered").await;
+    office.device_is("0101", "unavailable").await;
+
+    office.states_told("0101", &["not-in-use", "unavailable"]).await;
+    office.lamp_told("desk-0101", &["available", "unregistered"]).await;
+    office.calls_told("0101", &[]).await;
+}
+
+pub(crate) async fn a_call_rings_is_answered_and_hung_up() {
+    plain_call(Office::open().await).await;
+}
+
+pub(crate) async fn a_call_over_tls_shows_as_well() {
+    plain_call(Office::open_over(Wire::Tls).await).await;
+}
+
+async fn plain_call(mut office: Office) {
+    let [front, back] = office.phones(["0101", "0102"]).await;
+
+    let call = front.call("0102");
+    let ringing = back.rings().await;
+    office.desk_shows("0101", "dialing").await;
+    office.desk_shows("0102", "ringing").await;
+    office.device_is("0102", "ringing").await;
+
+    ringing.answer().await;
+    call.is_up().await;
+    office.desk_shows("0101", "in-call").await;
+    office.desk_shows("0102", "in-call").await;
+    let front_now = office.device_is("0101", "in-use").await;
+    assert_eq!(front_now["calls"].as_array().map(Vec::len), Some(1), "{front_now}");
+
+    call.hang_up().await;
+    assert_eq!(ringing.is_over().await, 200);
+    office.desk_shows("0101", "available").await;
+    office.desk_shows("0102", "available").await;
+    office.device_is("0101", "not-in-use").await;
+
+    office.calls_told("0101", &["originated", "established", "cleared"]).await;
+    office.calls_told("0102", &["delivered", "established", "cleared"]).await;
+    office.states_told("0101", &["in-use", "not-in-use"]).await;
+    office.states_told("0102", &["ringing", "in-use", "not-in-use"]).await;
+    office.lamp_told("desk-0101", &["dialing", "in-call", "available"]).await;
+    office.lamp_told("desk-0102", &["ringing", "in-call", "available"]).await;
+    let calls = office.gateway.get_until("/api/v1/calls", |calls| !calls.to_string().contains("0101")).await;
+    assert!(!calls.to_string().contains("0102"), "no call is left: {calls}");
+}
+
+pub(crate) async fn a_call_from_outside_rings_the_front_desk() {
+    let mut office = Office::open().await;
+    let [front] = office.phones(["0101"]).await;
+    let outside = Phone::outside_line().await;
+
+    let call = outside.call("0312345670");
+    let ringing = front.rings().await;
+    office.desk_shows("0101", "ringing").await;
+    let delivered = office.hears("the call at 0101", |event| event["type"] == "call.delivered").await;
+    assert_eq!(text(&delivered, "/data/device"), "0101", "{delivered}");
+    assert_eq!(text(&delivered, "/data/direction"), "inbound", "{delivered}");
+    assert_eq!(text(&delivered, "/data/calling"), "0401234567", "{delivered}");
+
+    ringing.answer().await;
+    call.is_up().await;
+    office.desk_shows("0101", "in-call").await;
+    call.hang_up().await;
+    office.desk_shows("0101", "available").await;
+
+    office.calls_told("0101", &["delivered", "established", "cleared"]).await;
+    office.states_told("0101", &["ringing", "in-use", "not-in-use"]).await;
+    office.lamp_told("desk-0101", &["ringing", "in-call", "available"]).await;
+}
+
+pub(crate) async fn a_busy_phone_fails_the_call() {
+    let mut office = Office::open().await;
+    let [front, back] = office.phones(["0101", "0102"]).await;
+
+    let call = front.call("0102");
+    back.incoming().await.reject_busy().await;
+    assert_eq!(call.is_over().await, 486);
+    office.desk_shows("0101", "available").await;
+
+    let failed = office.hears("a failed call", |event| event["type"] == "call.failed").await;
+    assert_eq!(failed["data"]["cause"]["code"], 17, "{failed}");
+    office.calls_told("0101", &["originated", "cleared"]).await;
+    office.calls_told("0102", &["failed", "cleared"]).await;
+    office.states_told("0101", &["in-use", "not-in-use"]).await;
+    office.device_is("0102", "not-in-use").await;
+}
+
+pub(crate) async fn nobody_answers() {
+    let mut office = Office::open().await;
+    let [front, back] = office.phones(["0101", "0102"]).await;
+
+    let call = front.call("20102"); // rings for two seconds
+    let ringing = back.rings().await;
+    office.desk_shows("0102", "ringing").await;
+    assert_eq!(ringing.is_over().await, 487, "the PBX gives up");
+    call.is_over().await;
+    office.desk_shows("0101", "available").await;
+    office.desk_shows("0102", "available").await;
+
+    office.calls_told("0101", &["originated", "cleared"]).await;
+    office.calls_told("0102", &["delivered", "failed", "cleared"]).await;
+    office.states_told("0102", &["ringing", "not-in-use"]).await;
+    office.lamp_told("desk-0101", &["dialing", "available"]).await;
+    office.lamp_told("desk-0102", &["ringing", "available"]).await;
+}
+
+pub(crate) async fn the_caller_gives_up() {
+    let mut office = Office::open().await;
+    let [front, back] = office.phones(["0101", "0102"]).await;
+
+    let call = front.call("0102");
+    let ringing = back.rings().await;
+    call.rings_there().await;
+    office.desk_shows("0102", "ringing").await;
+    call.cancel().await;
+    assert_eq!(call.is_over().await, 487);
+    assert_eq!(ringing.is_over().await, 487);
+    office.desk_shows("0101", "available").await;
+    office.desk_shows("0102", "available").await;
+
+    office.calls_told("0101", &["originated", "cleared"]).await;
+    office.calls_told("0102", &["delivered", "cleared"]).await;
+    office.states_told("0102", &["ringing", "not-in-use"]).await;
+    office.lamp_told("desk-0102", &["ringing", "available"]).await;
+}
+
+pub(crate) async fn a_held_call_is_retrieved() {
+    let mut office = Office::open().await;
+    let [front, back] = office.phones(["0101", "0102"]).await;
+
+    let call = front.call("0102");
+    let ringing = back.rings().await;
+    office.desk_shows("0101", "dialing").await;
+    ringing.answer().await;
+    call.is_up().await;
+    office.desk_shows("0101", "in-call").await;
+
+    call.hold().await;
+    office.desk_shows("0101", "on-hold").await;
+    office.desk_shows("0102", "in-call").await;
+
+    call.retrieve().await;
+    office.desk_shows("0101", "in-call").await;
+    call.hang_up().await;
+    office.desk_shows("0101", "available").await;
+
+    office.calls_told("0101", &["originated", "established", "held", "retrieved", "cleared"]).await;
+    office.calls_told("0102", &["delivered", "established", "cleared"]).await;
+    office.lamp_told("desk-0101", &["dialing", "in-call", "on-hold", "in-call", "available"]).await;
+}
+
+pub(crate) async fn a_call_is_transferred_blind() {
+    let mut office = Office::open().await;
+    let [front, back, third] = office.phones(["0101", "0102", "0103"]).await;
+
+    let call = front.call("0102");
+    let answered = back.rings().await;
+    answered.answer().await;
+    call.is_up().await;
+    office.desk_shows("0102", "in-call").await;
+
+    answered.transfer_to("0103").await;
+    let moved = third.rings().await;
+    office.desk_shows("0103", "ringing").await;
+    office.desk_shows("0102", "available").await;
+    moved.answer().await;
+    office.desk_shows("0103", "in-call").await;
+    office.desk_shows("0101", "in-call").await;
+    let transferred = office.hears("the transfer", |event| event["type"] == "call.transferred").await;
+    assert_eq!(text(&transferred, "/data/device"), "0102", "{transferred}");
+
+    call.hang_up().await;
+    assert_eq!(moved.is_over().await, 200);
+    for device in ["0101", "0102", "0103"] {
+        office.desk_shows(device, "available").await;
+    }
+    office.calls_told("0102", &["delivered", "established", "transferred", "cleared"]).await;
+    office.calls_told("0103", &["delivered", "established", "cleared"]).await;
+    office.states_told("0103", &["ringing", "in-use", "not-in-use"]).await;
+}
+
+pub(crate) async fn a_call_is_transferred_after_asking() {
+    let mut office = Office::open().await;
+    let [front, back, third] = office.phones(["0101", "0102", "0103"]).await;
+
+    let call = front.call("0102");
+    let answered = back.rings().await;
+    answered.answer().await;
+    call.is_up().await;
+    answered.hold().await;
+    office.desk_shows("0102", "on-hold").await;
+
+    let consultation = back.call("0103");
+    let asked = third.rings().await;
+    asked.answer().await;
+    consultation.is_up().await;
+    office.desk_shows("0102", "in-call").await;
+    office.desk_shows("0103", "in-call").await;
+
+    answered.transfer_into(&consultation).await;
+    office.desk_shows("0102", "available").await;
+    office.desk_shows("0101", "in-call").await;
+    office.desk_shows("0103", "in-call").await;
+    let transferred = office.hears("the transfer", |event| event["type"] == "call.transferred").await;
+    assert_eq!(text(&transferred, "/data/device"), "0102", "{transferred}");
+
+    call.hang_up().await;
+    assert_eq!(asked.is_over().await, 200);
+    for device in ["0101", "0102", "0103"] {
+        office.desk_shows(device, "available").await;
+    }
+    office.calls_told("0103", &["delivered", "established", "cleared"]).await;
+}
+
+pub(crate) async fn three_phones_confer() {
+    let mut office = Office::open().await;
+    let phones = office.phones(["0101", "0102", "0103"]).await;
+
+    let mut calls = Vec::new();
+    for phone in &phones {
+        let call = phone.call("800");
+        call.is_up().await;
+        calls.push(call);
+    }
+    for device in ["0101", "0102", "0103"] {
+        office.desk_shows(device, "in-call").await;
+    }
+    office.hears("a conference of three", |event| event["type"] == "call.conferenced").await;
+
+    for call in &calls {
+        call.hang_up().await;
+    }
+    for device in ["0101", "0102", "0103"] {
+        office.desk_shows(device, "available").await;
+        office.states_told(device, &["in-use", "not-in-use"]).await;
+    }
+}
+
+pub(crate) async fn a_user_event_is_kept_as_native() {
+    let mut office = Office::open().await;
+    let [front] = office.phones(["0101"]).await;
+
+    front.call("950").is_over().await;
+    let told = office.hears("the greeting", |event| text(event, "/data/native/UserEvent") == "Greeting").await;
+    assert_eq!(told["type"], "pbx.native", "{told}");
+    assert_eq!(text(&told, "/data/native/Desk"), "0101", "{told}");
+    assert_eq!(text(&told, "/data/native/Note"), "two words", "{told}");
+    office.desk_shows("0101", "available").await;
+}
