@@ -25,7 +25,7 @@ use crate::clock::Timestamp;
 use crate::limits::{TOKENS_BYTES_MAX, TOKENS_LOCK_WAIT, TOKENS_MAX};
 use crate::secret::Secret;
 
-/// What a token may do. Each is for itself: `admin` does not imply `read`.
+/// What a token may do. `admin` contains the other two; `call` does not contain `read`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
@@ -90,7 +90,7 @@ impl Scope {
 
 impl Token {
     pub fn allows(&self, scope: Scope) -> bool {
-        self.scopes.contains(&scope)
+        self.scopes.contains(&Scope::Admin) || self.scopes.contains(&scope)
     }
 }
 
@@ -385,6 +385,16 @@ mod tests {
     }
 
     #[test]
+    fn admin_contains_the_other_scopes_and_call_does_not_contain_read() {
+        let token =
+            |scope| Token { name: "t".into(), scopes: BTreeSet::from([scope]), created: NOW, sha256: sha256("t") };
+        let allowed = |scope| Scope::ALL.map(|asked| token(scope).allows(asked));
+        assert_eq!(allowed(Scope::Read), [true, false, false]);
+        assert_eq!(allowed(Scope::Call), [false, true, false]);
+        assert_eq!(allowed(Scope::Admin), [true, true, true]);
+    }
+
+    #[test]
     fn the_file_holds_no_token_and_is_the_owners_alone() {
         let dir = tempfile::tempdir().unwrap();
         let text = add(dir.path(), "wall", read_only(), NOW).unwrap();
@@ -466,17 +476,15 @@ mod tests {
 
     #[test]
     fn a_file_of_another_version_is_not_guessed_at() {
-        let sha256 = "0".repeat(64);
-        let one = format!(r#"{{"name":"a","scopes":["read"],"sha256":"{sha256}","created":"2026-11-22T04:26:00Z"}}"#);
-        assert!(Tokens::parse(&format!(r#"{{"version":1,"tokens":[{one}]}}"#)).is_ok());
-        let bad = [
-            (format!(r#"{{"version":2,"tokens":[{one}]}}"#), "version 2"),
-            (format!(r#"{{"version":1,"tokens":[{one},{one}]}}"#), "token \"a\" twice"),
-            (format!(r#"{{"version":1,"tokens":[{}]}}"#, one.replace("00", "0g")), "no SHA-256 at token \"a\""),
-        ];
-        for (text, found) in bad {
-            assert_eq!(Tokens::parse(&text.replace("26:0g", "26:00")).unwrap_err(), found);
-        }
+        let token = |sha256: &str| {
+            format!(r#"{{"name":"a","scopes":["read"],"sha256":"{sha256}","created":"2026-11-22T04:26:00Z"}}"#)
+        };
+        let (good, bad) = (token(&"0f".repeat(32)), token(&"+f".repeat(32)));
+        let file = |version: u32, tokens: &str| format!(r#"{{"version":{version},"tokens":[{tokens}]}}"#);
+        assert!(Tokens::parse(&file(1, &good)).is_ok());
+        assert_eq!(Tokens::parse(&file(2, &good)).unwrap_err(), "version 2");
+        assert_eq!(Tokens::parse(&file(1, &format!("{good},{good}"))).unwrap_err(), "token \"a\" twice");
+        assert_eq!(Tokens::parse(&file(1, &bad)).unwrap_err(), "no SHA-256 at token \"a\"");
     }
 
     #[test]
