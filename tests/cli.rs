@@ -277,15 +277,19 @@ fn events_are_read_page_by_page_to_the_end_of_the_log() {
         let events: Vec<String> = seqs.map(event).collect();
         json(&format!(r#"{{"events":[{}],"next":{next}}}"#, events.join(",")))
     };
-    let gateway = Gateway::playing(vec![page(6..=1005), page(1006..=1007)]);
+    // A page may end at its bytes before it has as many events as asked for.
+    let bulky = format!(r#"{{"sequence":"{:020}","type":"call.held","data":{{"x":"{}"}}}}"#, 1006, "y".repeat(3 << 20));
+    let cut_short = json(&format!(r#"{{"events":[{bulky}],"next":1006}}"#));
+    let gateway = Gateway::playing(vec![page(6..=1005), cut_short, page(1007..=1008)]);
     let arguments = ["events", "--json", "--after", "5", "--type", "call.", "--type", "a&b", "--link", "l"];
     let (code, out, err) = outcome(lamplighter(&arguments).env("LAMPLIGHTER_URL", &gateway.url));
     assert_eq!((code, err.as_str()), (0, ""));
     let filter = "&type=call.&type=a%26b&link=l HTTP/1.1\n";
     assert!(gateway.asked().starts_with(&format!("GET /api/v1/events?limit=1000&after=5{filter}")));
     assert!(gateway.asked().starts_with(&format!("GET /api/v1/events?limit=1000&after=1005{filter}")));
+    assert!(gateway.asked().starts_with(&format!("GET /api/v1/events?limit=1000&after=1006{filter}")));
     let lines: Vec<&str> = out.lines().collect();
-    assert_eq!((lines.len(), lines[0], lines[1001]), (1002, event(6).as_str(), event(1007).as_str()));
+    assert_eq!((lines.len(), lines[0], lines[1002]), (1003, event(6).as_str(), event(1008).as_str()));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::client::{Client, Refusal, percent};
 use super::sse::Decoder;
 use super::table::{cell, printable};
 use super::{EventsArgs, Failure, print};
-use crate::limits::{API_LIST_MAX, CLI_RETRY_MAX, CLI_RETRY_MIN, LINK_READ_BYTES};
+use crate::limits::{API_LIST_MAX, CLI_RETRY_MAX, CLI_RETRY_MIN, LINK_READ_BYTES, LOG_READ_BYTES_MAX};
 
 pub(super) fn run(args: &EventsArgs) -> Result<(), Failure> {
     let client = Client::new(&args.client)?;
@@ -48,10 +48,12 @@ fn read(args: &EventsArgs, client: &Client, filter: &str) -> Result<(), Failure>
         if !print(&text)? {
             return Ok(());
         }
-        // The end is a page that looked at fewer entries than it could have; waiting for an empty one would
-        // follow a busy log without end.
+        // The end is a page that stopped short of every bound of a page (events, entries looked at, bytes); waiting
+        // for an empty one would follow a busy log without end.
         let looked_at = page.next.saturating_sub(after.unwrap_or(0));
-        if page.events.len() < API_LIST_MAX && looked_at < API_LIST_MAX as u64 || after == Some(page.next) {
+        let short =
+            page.events.len() < API_LIST_MAX && looked_at < API_LIST_MAX as u64 && body.len() < LOG_READ_BYTES_MAX / 2;
+        if short || after == Some(page.next) {
             return Ok(());
         }
         after = Some(page.next);
