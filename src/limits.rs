@@ -143,6 +143,8 @@ pub const API_LISTENERS_MAX: usize = 16;
 pub const SHUTDOWN_GRACE: Duration = Duration::from_millis(4500);
 /// Bytes of a configuration file; a larger one is refused.
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+/// Faults told of one configuration; past it the last one says that there are more.
+pub const CONFIG_FAULTS_MAX: usize = 1000;
 /// Items of a list in the configuration (trunks, event names). More is a fault of the configuration.
 pub const CONFIG_LIST_ITEMS_MAX: usize = 256;
 /// Bytes of a secret; a longer one is a fault of the configuration, since it would not fit a login's line.

@@ -3,6 +3,8 @@
 //! `LAMPLIGHTER_BLESS=1` writes the `.out` files anew; the difference is then for a person to read.
 //! Every secret in the corpus contains [`SECRET`], which must never come out again.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what went wrong by failing")]
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -90,6 +92,20 @@ fn more_links_and_lamps_than_the_limits_are_faults() {
         "many.toml:3:2: links: expected at most 16 links, found 17\n\
          many.toml:88:2: lamps: expected at most 512 lamps, found 513\n"
     );
+}
+
+#[test]
+fn a_file_with_faults_without_end_is_told_the_first_of_them() {
+    let mut text = "[gateway]\nid = \"g\"\n".to_owned();
+    for n in 0..5000 {
+        writeln!(text, "k{n} = 1").unwrap();
+    }
+    let faults = parse_text(&text, "k.toml").unwrap_err();
+    assert_eq!(faults.len(), 1001);
+    let last = faults[1000].to_string();
+    assert!(last.ends_with("more faults follow these 1000; they are told once these are put right"), "{last}");
+    let garbage = "a\n".repeat(500_000);
+    assert_eq!(parse_text(&garbage, "garbage.toml").unwrap_err().len(), 1001);
 }
 
 fn parse(file: &Path) -> Result<Config, Vec<Fault>> {

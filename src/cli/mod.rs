@@ -1,1 +1,341 @@
+//! The command line: what an operator types, and the exit code that a script reads.
+//!
+//! Source: the public interface, section 1.
+//! Input: arguments, `LAMPLIGHTER_URL`, `LAMPLIGHTER_TOKEN`, `LAMPLIGHTER_LOG`. Output: what was asked for on
+//! stdout, everything else on stderr, one of the codes of [`exit`].
+//! Commands for the box itself take `--config`; commands that ask a running gateway take `--url` and `--token`.
+//! A reader of stdout that goes away (`| head`) is no error.
 
+mod client;
+mod events;
+mod show;
+mod sse;
+mod table;
+mod token;
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::Config;
+use crate::tokens::Scope;
+
+/// How a command ends.
+pub mod exit {
+    pub const OK: u8 = 0;
+    /// The command itself is wrong.
+    pub const USAGE: u8 = 64;
+    /// A needed thing is not there: the gateway, a file, a port.
+    pub const UNAVAILABLE: u8 = 69;
+    /// Our fault.
+    pub const BUG: u8 = 70;
+    /// The configuration is wrong.
+    pub const CONFIG: u8 = 78;
+}
+
+/// Where the configuration is unless `--config` says otherwise.
+pub const CONFIG_FILE: &str = "/etc/lamplighter/lamplighter.toml";
+
+#[derive(Debug, Parser)]
+#[command(name = "lamplighter", version, about, propagate_version = true, after_help = EXAMPLES)]
+struct Cli {
+    /// What to log to stderr: a level, or levels by stage such as `info,lamplighter::link=debug`
+    #[arg(long, global = true, env = "LAMPLIGHTER_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lamplighter demo                          the whole product on this machine, nothing to set up
+  lamplighter check --config office.toml    every fault of a configuration, with line and key
+  lamplighter run --config office.toml      the service
+  lamplighter token add wall --scope read   a token for a wallboard, printed once
+  lamplighter devices                       who is free, who is talking
+  lamplighter events --follow --type call.  calls as they happen
+
+Commands that ask a running gateway take --url and --token, or LAMPLIGHTER_URL and LAMPLIGHTER_TOKEN.
+Exit codes: 0 ok, 64 usage, 69 a needed thing is unavailable, 70 a bug, 78 bad configuration.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service: what systemd starts
+    #[command(after_help = "SIGHUP reads FILE again; SIGTERM and SIGINT stop cleanly within 5 s.")]
+    Run(ConfigArgs),
+    /// Say every fault of a configuration, and touch nothing else
+    #[command(after_help = "\
+Example:
+  lamplighter check --config office.toml
+  office.toml:14:13: links.front-desk.heartbeat: expected 1s to 10m, found \"0s\"
+
+Each fault is FILE:LINE:COLUMN: KEY: expected, found. Exit code 0 without faults, 78 with.")]
+    Check(ConfigArgs),
+    /// Show the whole product on this machine, with a simulated office and nothing to set up
+    #[cfg(feature = "demo")]
+    #[command(after_help = "\
+Examples:
+  lamplighter demo
+  lamplighter demo --for 60 --json | jq .type    the office's events, one a line")]
+    Demo(DemoArgs),
+    /// Show a gateway's version, uptime and log
+    Status(ClientArgs),
+    /// List devices and their states
+    Devices(ClientArgs),
+    /// List agents and their states
+    Agents(ClientArgs),
+    /// List the calls in progress
+    Calls(ClientArgs),
+    /// List lamps, what they show and why
+    Lamps(ClientArgs),
+    /// List the links to PBXs
+    Links(ClientArgs),
+    /// Read the log, or follow it
+    #[command(after_help = "\
+Examples:
+  lamplighter events --type call. --type agent.state   calls and agents, from the oldest entry
+  lamplighter events --after 1200 --json               events as JSON, one a line
+  lamplighter events --follow --link front-desk        what happens from here on, until Ctrl-C")]
+    Events(EventsArgs),
+    /// Make, list and remove API tokens on this box
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
+    config: PathBuf,
+}
+
+/// What `demo` was asked for.
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// Where the API listens; any free port of loopback unless given
+    #[arg(long, value_name = "IP:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// End by itself after this many seconds
+    #[arg(long = "for", value_name = "SECONDS")]
+    pub seconds: Option<u32>,
+    /// Print nothing on stdout but the canonical events, one a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+struct ClientArgs {
+    /// The gateway's API
+    #[arg(long, value_name = "URL", env = "LAMPLIGHTER_URL", default_value = "http://127.0.0.1:8080")]
+    url: String,
+    /// A token with scope read; the variable keeps it out of the list of processes
+    #[arg(long, value_name = "TOKEN", env = "LAMPLIGHTER_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// Print the API's JSON as it is
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct EventsArgs {
+    #[command(flatten)]
+    client: ClientArgs,
+    /// Only what follows this entry
+    #[arg(long, value_name = "SEQ")]
+    after: Option<u64>,
+    /// Wait for more, for ever; begins at the live end unless --after is given
+    #[arg(long)]
+    follow: bool,
+    /// Only events of this type, or of a family such as `call.`; may be given again
+    #[arg(long = "type", value_name = "TYPE")]
+    types: Vec<String>,
+    /// Only events of this link; may be given again
+    #[arg(long = "link", value_name = "LINK")]
+    links: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make a token and print it, alone on stdout, this once
+    #[command(after_help = "\
+Example:
+  export LAMPLIGHTER_TOKEN=$(lamplighter token add laptop --scope read)")]
+    Add {
+        /// A-Z a-z 0-9 - _, 1 to 32
+        name: String,
+        /// What it may do
+        #[arg(long, value_name = "SCOPE", value_enum, value_delimiter = ',', required = true)]
+        scope: Vec<ScopeArg>,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// List tokens by name; the tokens themselves are not kept
+    List {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Print a JSON list
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a token away; the gateway refuses it from then on
+    Remove {
+        name: String,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ScopeArg {
+    /// See everything
+    Read,
+    /// Act for devices and agents, test lamps
+    Call,
+    /// Everything, with tokens and configuration
+    Admin,
+}
+
+/// Why a command did not do what it was asked, for a person, and its exit code.
+#[derive(Debug, PartialEq, Eq)]
+struct Failure {
+    code: u8,
+    said: String,
+}
+
+/// Runs one command to its end.
+///
+/// A panic is a bug, and the exit code says so.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(shown) => {
+            let code = if shown.use_stderr() { exit::USAGE } else { exit::OK };
+            let _reader_gone = shown.print();
+            return ExitCode::from(code);
+        }
+    };
+    if let Err(error) = crate::telemetry::init(&cli.log) {
+        eprintln!("lamplighter: --log (LAMPLIGHTER_LOG): {error}");
+        return ExitCode::from(exit::USAGE);
+    }
+    std::panic::catch_unwind(|| dispatch(cli.command)).unwrap_or(ExitCode::from(exit::BUG))
+}
+
+fn dispatch(command: Command) -> ExitCode {
+    let result = match command {
+        Command::Run(args) => return run(&args.config),
+        Command::Check(args) => return check(&args.config),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => return demo(&args),
+        Command::Status(args) => show::status(&args),
+        Command::Devices(args) => show::list(&args, &show::DEVICES),
+        Command::Agents(args) => show::list(&args, &show::AGENTS),
+        Command::Calls(args) => show::list(&args, &show::CALLS),
+        Command::Lamps(args) => show::list(&args, &show::LAMPS),
+        Command::Links(args) => show::list(&args, &show::LINKS),
+        Command::Events(args) => events::run(&args),
+        Command::Token(command) => token::run(command),
+    };
+    match result {
+        Ok(()) => ExitCode::from(exit::OK),
+        Err(failure) => {
+            eprintln!("lamplighter: {}", failure.said);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// The configuration, or its faults on stderr and the code to end with.
+///
+/// # Errors
+/// [`exit::CONFIG`], with every fault said.
+pub fn load_config(path: &Path) -> Result<Config, ExitCode> {
+    crate::config::load(path).map_err(|faults| {
+        for fault in &faults {
+            eprintln!("{fault}");
+        }
+        ExitCode::from(exit::CONFIG)
+    })
+}
+
+fn check(path: &Path) -> ExitCode {
+    match load_config(path) {
+        Ok(config) => {
+            let said = format!("{}: ok: {}\n", path.display(), config.summary());
+            ExitCode::from(print(&said).map_or_else(|failure| failure.code, |_| exit::OK))
+        }
+        Err(code) => code,
+    }
+}
+
+fn run(path: &Path) -> ExitCode {
+    match load_config(path) {
+        Ok(_) => without("run the service"),
+        Err(code) => code,
+    }
+}
+
+#[cfg(feature = "demo")]
+fn demo(_: &DemoArgs) -> ExitCode {
+    without("show the demo")
+}
+
+fn without(what: &str) -> ExitCode {
+    eprintln!("lamplighter: this build cannot {what}");
+    ExitCode::from(exit::UNAVAILABLE)
+}
+
+impl Failure {
+    fn usage(said: impl Into<String>) -> Self {
+        Self { code: exit::USAGE, said: said.into() }
+    }
+
+    fn unavailable(said: impl Into<String>) -> Self {
+        Self { code: exit::UNAVAILABLE, said: said.into() }
+    }
+}
+
+/// Writes to stdout. False where the reader went away, which ends the command and is no error.
+fn print(text: &str) -> Result<bool, Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::unavailable(format!("stdout: {error}"))),
+    }
+}
+
+impl ScopeArg {
+    fn scopes(args: &[Self]) -> BTreeSet<Scope> {
+        let scope = |arg: &Self| match arg {
+            Self::Read => Scope::Read,
+            Self::Call => Scope::Call,
+            Self::Admin => Scope::Admin,
+        };
+        args.iter().map(scope).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_word_of_help() {
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+        }
+    }
+}

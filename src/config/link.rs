@@ -76,7 +76,7 @@ pub struct AmiLink {
     /// lets whoever sits between ask for the secret.
     pub plain_fallback: bool,
     /// `event_mask`: classes of events asked for. Default `on` (all the account may read); else a list of
-    /// Asterisk's class names, such as `system,call,agent,user`.
+    /// Asterisk's class names with `system` among them, such as `system,call,agent,user`.
     pub event_mask: String,
     /// `resync_every`: how often everything is asked for again, in case an event was lost on the way.
     /// Default 10 m, 30 s to 24 h; `0s` never.
@@ -399,9 +399,11 @@ fn ami(section: &Section<'_>) -> Option<AmiLink> {
 }
 
 fn event_mask(item: &Item<'_>) -> Option<String> {
-    item.parsed(r#""on" or a list of AMI event classes, such as "system,call,agent""#, |text| {
+    item.parsed(r#""on", or AMI event classes with system among them, such as "system,call,agent""#, |text| {
         let class = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
-        let fits = text.len() <= 256 && text != "off" && text.split(',').all(class);
+        // Asterisk tells with class system that it has booted; without it no link ever comes up.
+        let boots = text.split(',').any(|word| matches!(word, "on" | "all" | "system"));
+        let fits = text.len() <= 256 && boots && text.split(',').all(class);
         fits.then(|| text.to_owned())
     })
 }

@@ -182,7 +182,7 @@ fn gateway_id(text: &str) -> Option<GatewayId> {
 }
 
 /// Links and lamps stand in paths, topics and `shows`, so their names stay plain.
-fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     let letter = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     (1..=NAME_CHARS_MAX).contains(&text.len())
         && text.bytes().all(letter)

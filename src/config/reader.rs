@@ -3,7 +3,7 @@
 //! Input: the text of one file. Output: typed values, `None` where a [`Fault`] was noted instead, so that a
 //! reader goes on to the next key and one pass finds all of them.
 //! A [`Section`] remembers which keys were asked for; the rest of them are unknown, and each is a fault.
-//! Bounds: a value is quoted to [`FOUND_CHARS_MAX`] characters; a secret's value never.
+//! Bounds: [`CONFIG_FAULTS_MAX`]; a value is quoted to [`FOUND_CHARS_MAX`] characters; a secret's value never.
 
 use std::cell::RefCell;
 use std::io;
@@ -15,7 +15,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::fault::{Fault, Problem, nearest};
 use super::units::{DURATION_EXPECTED, SIZE_EXPECTED, parse_duration, parse_size, show_duration, show_size};
-use crate::limits::{CONFIG_LIST_ITEMS_MAX, SECRET_BYTES_MAX};
+use crate::limits::{CONFIG_FAULTS_MAX, CONFIG_LIST_ITEMS_MAX, SECRET_BYTES_MAX};
 use crate::secret::Secret;
 
 const FOUND_CHARS_MAX: usize = 80;
@@ -66,6 +66,13 @@ impl<'d> Document<'d> {
     }
 
     pub(super) fn fault(&self, at: usize, key: &str, problem: Problem) {
+        let problem = match self.faults.borrow().len() {
+            CONFIG_FAULTS_MAX => Problem::Conflict {
+                what: format!("more faults follow these {CONFIG_FAULTS_MAX}; they are told once these are put right"),
+            },
+            told if told > CONFIG_FAULTS_MAX => return,
+            _ => problem,
+        };
         let (line, column) = self.place(at);
         let fault = Fault { file: self.file.to_owned(), line, column, key: key.to_owned(), problem };
         self.faults.borrow_mut().push((at, fault));
@@ -79,7 +86,8 @@ impl<'d> Document<'d> {
     /// stands on a broken line was not read right; such faults are left out.
     pub(super) fn into_faults(self) -> Vec<Fault> {
         let mut faults = self.faults.into_inner();
-        faults.sort_by_key(|(at, _)| *at);
+        let told = faults.len().min(CONFIG_FAULTS_MAX);
+        faults[..told].sort_by_key(|(at, _)| *at);
         let broken: Vec<usize> =
             faults.iter().filter(|(_, fault)| is_syntax(fault)).map(|(_, fault)| fault.line).collect();
         let follows_from_broken = |fault: &Fault| {
