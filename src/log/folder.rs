@@ -34,7 +34,12 @@ const PROBE_BYTES: usize = 1024 * 1024;
 pub(super) struct Folder {
     root: PathBuf,
     flushed: File,
-    _lock: File,
+}
+
+/// Held by the one process that may write.
+#[derive(Debug)]
+pub(super) struct FolderLock {
+    _file: File,
 }
 
 /// What is known of an epoch that is not written any more.
@@ -47,7 +52,7 @@ pub(super) struct Seal {
 }
 
 impl Folder {
-    pub(super) fn open(root: &Path) -> Result<Self, StoreError> {
+    pub(super) fn open(root: &Path) -> Result<(Self, FolderLock), StoreError> {
         let disk = |doing| move |e: io::Error| StoreError::disk(root, doing, e);
         for folder in ["epochs", "quarantine"] {
             fs::create_dir_all(root.join(folder)).map_err(disk("making its folders"))?;
@@ -58,9 +63,9 @@ impl Folder {
         let mut options = fs::OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);
         let flushed = options.open(root.join("flushed")).map_err(disk("opening its file `flushed`"))?;
-        let folder = Self { root: root.to_owned(), flushed, _lock: lock };
+        let folder = Self { root: root.to_owned(), flushed };
         folder.clear_leftovers().map_err(disk("clearing what a stop left half done"))?;
-        Ok(folder)
+        Ok((folder, FolderLock { _file: lock }))
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -270,12 +275,12 @@ mod tests {
     #[test]
     fn a_folder_keeps_its_identity_and_admits_one_process() {
         let root = tempfile::tempdir().unwrap();
-        let folder = Folder::open(root.path()).unwrap();
+        let (folder, lock) = Folder::open(root.path()).unwrap();
         let identity = folder.identity().unwrap();
         assert_eq!(identity.len(), 16);
         assert!(matches!(Folder::open(root.path()), Err(StoreError::Locked { .. })));
-        drop(folder);
-        assert_eq!(Folder::open(root.path()).unwrap().identity().unwrap(), identity);
+        drop(lock);
+        assert_eq!(Folder::open(root.path()).unwrap().0.identity().unwrap(), identity);
     }
 
     #[test]
@@ -289,7 +294,7 @@ mod tests {
     #[test]
     fn seqs_read_back_and_damage_reads_as_none() {
         let root = tempfile::tempdir().unwrap();
-        let folder = Folder::open(root.path()).unwrap();
+        let (folder, _lock) = Folder::open(root.path()).unwrap();
         assert_eq!((folder.flushed(), folder.reserved()), (Seq(0), Seq(0)));
         folder.write_flushed(Seq(123)).unwrap();
         folder.reserve(Seq(456)).unwrap();
@@ -302,7 +307,7 @@ mod tests {
     #[test]
     fn quarantine_keeps_the_newest_only() {
         let root = tempfile::tempdir().unwrap();
-        let folder = Folder::open(root.path()).unwrap();
+        let (folder, _lock) = Folder::open(root.path()).unwrap();
         for first in 1..=9 {
             fs::create_dir(folder.epoch(Seq(first))).unwrap();
             folder.quarantine(Seq(first)).unwrap();

@@ -55,7 +55,7 @@ impl MemoryStore {
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared)
     }
 }
 
@@ -116,13 +116,13 @@ impl EntryStore for MemoryStore {
     fn rest(&mut self) {}
 
     fn reader(&self) -> Reader {
-        Reader(Arc::new(self.clone()))
+        Reader(self.shared.clone())
     }
 }
 
-impl ReadEntries for MemoryStore {
+impl ReadEntries for Mutex<Shared> {
     fn read(&self, after: Seq, limit: usize, max_bytes: usize) -> Result<Vec<Arc<Entry>>, ReadError> {
-        let shared = self.lock();
+        let shared = lock(self);
         if after >= shared.last {
             return Ok(Vec::new());
         }
@@ -136,18 +136,22 @@ impl ReadEntries for MemoryStore {
     }
 
     fn first(&self) -> Seq {
-        self.lock().first
+        lock(self).first
     }
 
     fn last(&self) -> Seq {
-        self.lock().last
+        lock(self).last
     }
 
     fn bytes_on_disk(&self) -> u64 {
-        self.lock().epochs.iter().map(|epoch| bytes(epoch)).sum()
+        lock(self).epochs.iter().map(|epoch| bytes(epoch)).sum()
     }
 }
 
 fn bytes(epoch: &[Arc<Entry>]) -> u64 {
     epoch.iter().map(|entry| entry.data.len() as u64).sum()
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

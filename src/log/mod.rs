@@ -115,6 +115,8 @@ pub enum ReadError {
     /// The part of the log being written does not read; it is closed and repaired at the next commit.
     #[error("the log's newest part does not read ({found}); it is repaired within a minute, try again")]
     Unreadable { found: String },
+    #[error("the log is closed; the gateway is stopping")]
+    Closed,
 }
 
 /// Why the store could not do what was asked. All but the first two are worth another try.

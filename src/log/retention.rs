@@ -134,8 +134,8 @@ mod tests {
     fn an_epoch_from_before_the_clock_was_set_leaves_by_size_only() {
         let mut epochs = epochs(10);
         epochs[0].newest = None;
-        assert_eq!(due_range(&epochs, retention(1, 256)), None);
-        assert_eq!(due_range(&epochs, retention(1, 105)), Some((1, 10)));
+        assert_eq!(due_range(&epochs, retention(5, 256)), None);
+        assert_eq!(due_range(&epochs, retention(30, 101)), Some((1, 10)));
     }
 
     #[test]

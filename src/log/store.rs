@@ -35,7 +35,7 @@ use crate::limits::{
     LOG_BATCH_ENTRIES_MAX, LOG_CACHE_BYTES, LOG_EPOCH_BYTES_MAX, LOG_EPOCH_OPEN_TIMEOUT, LOG_EPOCHS_READ_MAX,
     LOG_READ_BYTES_MAX, LOG_READ_ENTRIES_MAX, LOG_SEQ_RESERVED,
 };
-use crate::log::folder::{Folder, Seal, remove_folder};
+use crate::log::folder::{Folder, FolderLock, Seal, remove_folder};
 use crate::log::pack::{self, Records};
 use crate::log::record::{Entry, Logged};
 use crate::log::retention::EpochFacts;
@@ -54,6 +54,7 @@ pub struct Store {
     /// Payload and newest entry of the epoch being written.
     payload: u64,
     newest: Option<Timestamp>,
+    _lock: FolderLock,
 }
 
 /// What writer and readers share.
@@ -68,6 +69,8 @@ struct Shelf {
     writing: RwLock<Option<Writing>>,
     /// The epoch being written gave back something else than what was put in.
     suspect: AtomicBool,
+    /// The writer is gone, and the folder may be another process's.
+    closed: AtomicBool,
     /// Copies of sealed epochs, the last read one last. Locked while an epoch is opened, repaired or removed.
     copies: Mutex<Vec<(Seq, Arc<Records>)>>,
     losses: Mutex<Vec<LogGapEvent>>,
@@ -92,7 +95,7 @@ impl Store {
     /// The folder is another process's or of a later format, or the disk refuses. Damage is no error:
     /// see [`EntryStore::losses`].
     pub fn open(root: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let folder = Folder::open(root.as_ref())?;
+        let (folder, lock) = Folder::open(root.as_ref())?;
         let (identity, reserved) = (folder.identity()?, folder.reserved());
         let firsts = folder.epochs().map_err(|e| StoreError::disk(root.as_ref(), "listing its epochs", e))?;
         let shelf = Shelf {
@@ -101,11 +104,12 @@ impl Store {
             epochs: Mutex::new(shelve(&folder, &firsts)),
             writing: RwLock::new(None),
             suspect: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             copies: Mutex::new(Vec::new()),
             losses: Mutex::new(Vec::new()),
             folder,
         };
-        let mut store = Self { shelf: Arc::new(shelf), identity, reserved, payload: 0, newest: None };
+        let mut store = Self { shelf: Arc::new(shelf), identity, reserved, payload: 0, newest: None, _lock: lock };
         let last = store.resume(firsts.last().copied())?;
         store.shelf.first.store(firsts.first().map_or(last.next().0, |first| first.0), Ordering::Release);
         store.shelf.flushed.store(last.0, Ordering::Release);
@@ -262,6 +266,8 @@ impl EntryStore for Store {
 /// A clean stop gives back the reserved numbers.
 impl Drop for Store {
     fn drop(&mut self) {
+        let _reader = lock(&self.shelf.copies);
+        self.shelf.closed.store(true, Ordering::Release);
         *self.shelf.writing_mut() = None;
         let last = self.last();
         if last < self.reserved
@@ -278,7 +284,9 @@ impl ReadEntries for Shelf {
         let mut after = after;
         while after < self.last() {
             let (oldest, flushed) = (self.first(), self.last());
-            let read = if after.next() < oldest {
+            let read = if self.closed.load(Ordering::Acquire) {
+                Err(ReadError::Closed)
+            } else if after.next() < oldest {
                 Err(ReadError::Trimmed { oldest })
             } else {
                 self.read_epoch(after, flushed, &mut answer)
@@ -365,7 +373,7 @@ impl Shelf {
             copies.push(copy);
             return Ok(Some(records));
         }
-        if !self.epochs().contains_key(&first) {
+        if !self.epochs().contains_key(&first) || self.closed.load(Ordering::Acquire) {
             return Ok(None);
         }
         let mut scan = self.scan(first);

@@ -131,6 +131,18 @@ fn a_log_goes_on_where_it_ended_under_the_same_name() {
 }
 
 #[test]
+fn a_reader_that_outlives_the_store_is_told() {
+    let (folder, _) = four_epochs();
+    let store = Store::open(folder.path()).unwrap();
+    let reader = store.reader();
+    drop(store);
+    for after in [0, 79] {
+        assert_eq!(reader.read(Seq(after), 10, 1000), Err(ReadError::Closed));
+    }
+    Store::open(folder.path()).unwrap();
+}
+
+#[test]
 fn a_second_process_is_refused_in_one_line() {
     let folder = folder();
     let _store = Store::open(folder.path()).unwrap();
@@ -204,10 +216,10 @@ fn after_a_kill_and_damage_the_log_goes_on_above_every_number_that_may_have_been
     // As a kill leaves it: the reserved numbers are not given back.
     let reserved = store.reserved;
     drop(store);
-    let log = Folder::open(folder.path()).unwrap();
+    let (log, lock) = Folder::open(folder.path()).unwrap();
     log.reserve(reserved).unwrap();
     fs::write(log.epoch(Seq(1)).join("db"), b"").unwrap();
-    drop(log);
+    drop(lock);
     let mut store = Store::open(folder.path()).unwrap();
     assert_eq!(store.last(), reserved);
     let losses = store.losses();
@@ -220,9 +232,9 @@ fn after_a_kill_and_damage_the_log_goes_on_above_every_number_that_may_have_been
 #[test]
 fn a_tail_that_sled_loses_without_a_word_is_noticed() {
     let (folder, _) = four_epochs();
-    let log = Folder::open(folder.path()).unwrap();
+    let (log, lock) = Folder::open(folder.path()).unwrap();
     log.write_flushed(Seq(85)).unwrap();
-    drop(log);
+    drop(lock);
     let mut store = Store::open(folder.path()).unwrap();
     assert_eq!(lost(&store.losses()), [(81, 85)]);
     assert_eq!(store.last(), Seq(85));
