@@ -72,6 +72,32 @@ pub const LOG_BATCH_ENTRIES_MAX: usize = 1024;
 pub const LOG_UNFLUSHED_ENTRIES_MAX: usize = 16 * LOG_BATCH_ENTRIES_MAX;
 /// Longest entry; a longer event loses its `native` object, and says so in it.
 pub const LOG_ENTRY_BYTES_MAX: usize = 512 * 1024;
+/// A record: its data, its names, its header. A longer length on disk is damage.
+pub const LOG_RECORD_BYTES_MAX: usize = 2 * LOG_ENTRY_BYTES_MAX;
+/// Bytes in one group commit; at it the batch is flushed without waiting for the commit interval.
+pub const LOG_BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Entries packed into one value of sled; at it the next value begins.
+pub const LOG_VALUE_ENTRIES_MAX: usize = 16;
+/// Bytes of one value of sled; at it the next value begins, and a longer record goes on in further values. sled keeps
+/// up to 17 values in a page, and a page over 128 KiB becomes a file of its own that sled does not sync.
+pub const LOG_VALUE_BYTES_MAX: usize = 6 * 1024;
+/// First pause after a commit that failed; doubles up to [`LOG_RETRY_MAX`]. Nothing is dropped meanwhile.
+pub const LOG_RETRY_MIN: Duration = Duration::from_millis(100);
+pub const LOG_RETRY_MAX: Duration = Duration::from_secs(5);
+/// A commit that has not come back for this long makes the log unhealthy; it is waited for all the same.
+pub const LOG_COMMIT_SLOW: Duration = Duration::from_secs(10);
+/// How often retention looks, besides at the begin of each epoch.
+pub const LOG_RETENTION_PERIOD: Duration = Duration::from_secs(60);
+/// Seqs a restart may skip after damage to the newest epoch: how far ahead of the log numbers are reserved on disk.
+pub const LOG_SEQ_RESERVED: u64 = 16 * 1024;
+/// Sealed epochs kept in memory for readers; at it the least recently read one is let go.
+pub const LOG_EPOCHS_READ_MAX: usize = 2;
+/// Time for sled to open and read one epoch; past it the epoch counts as damaged.
+pub const LOG_EPOCH_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Damaged epochs kept aside for a person to look at; past it the oldest is removed.
+pub const LOG_QUARANTINE_EPOCHS_MAX: usize = 4;
+/// Bytes of a consumer's name; a longer one is refused.
+pub const LOG_CONSUMER_NAME_BYTES_MAX: usize = 64;
 /// Payload of one epoch (a sled directory of its own); at it the next epoch begins.
 pub const LOG_EPOCH_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// sled's cache for one open epoch.
@@ -170,4 +196,7 @@ const _: () = assert!(AMI_LINE_BYTES_MAX <= AMI_MESSAGE_BYTES_MAX, "a line fits 
 const _: () = assert!(AMI_MESSAGE_BYTES_MAX < LOG_ENTRY_BYTES_MAX, "a message fits its entry");
 const _: () = assert!(SECRET_BYTES_MAX < AMI_ACTION_LINE_BYTES_MAX, "a secret fits a login's line");
 const _: () = assert!(LOG_ENTRY_BYTES_MAX < CLI_STREAM_LINE_BYTES_MAX, "an entry fits a stream's line");
+const _: () = assert!(17 * LOG_VALUE_BYTES_MAX < 120 * 1024, "a full page of sled is no file of its own");
+const _: () = assert!(LOG_RECORD_BYTES_MAX / LOG_VALUE_BYTES_MAX < u16::MAX as usize, "a record's parts can be counted");
+const _: () = assert!(LOG_BATCH_BYTES_MAX as u64 <= LOG_EPOCH_BYTES_MAX, "a batch fits an epoch");
 const _: () = assert!(API_LIST_MAX <= LOG_READ_ENTRIES_MAX, "a list answer is one read");

@@ -1,0 +1,157 @@
+//! The log in memory: for virtual time, where no disk may answer when it likes, and as the oracle of property tests.
+//!
+//! Clones are the same disk: what was committed outlives the store that wrote it, as after a restart.
+//! Faults are set from outside: while [`MemoryStore::fail`] holds, no commit succeeds.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::event::{LogGapEvent, Seq};
+use crate::log::record::{Entry, Logged};
+use crate::log::retention::EpochFacts;
+use crate::log::{Answer, Committed, EntryStore, ReadEntries, ReadError, Reader, StoreError};
+
+#[derive(Clone, Debug)]
+pub struct MemoryStore {
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    epochs: VecDeque<Vec<Arc<Entry>>>,
+    first: Seq,
+    last: Seq,
+    entries_per_epoch: usize,
+    fault: Option<String>,
+    losses: Vec<LogGapEvent>,
+}
+
+impl MemoryStore {
+    pub fn new(entries_per_epoch: usize) -> Self {
+        let shared = Shared {
+            epochs: VecDeque::new(),
+            first: Seq(1),
+            last: Seq(0),
+            entries_per_epoch,
+            fault: None,
+            losses: Vec::new(),
+        };
+        Self { shared: Arc::new(Mutex::new(shared)) }
+    }
+
+    /// From here on every commit fails with this, until `None`.
+    pub fn fail(&self, fault: Option<&str>) {
+        self.lock().fault = fault.map(str::to_owned);
+    }
+
+    /// The next commit begins an epoch, however full the last one is.
+    pub fn begin_epoch(&self) {
+        self.lock().epochs.push_back(Vec::new());
+    }
+
+    /// Pretends that entries were found missing.
+    pub fn report_loss(&self, loss: LogGapEvent) {
+        self.lock().losses.push(loss);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        lock(&self.shared)
+    }
+}
+
+impl EntryStore for MemoryStore {
+    fn last(&self) -> Seq {
+        self.lock().last
+    }
+
+    fn commit(&mut self, batch: &[Logged]) -> Result<Committed, StoreError> {
+        let mut shared = self.lock();
+        if batch.is_empty() {
+            return Ok(Committed { began_epoch: false });
+        }
+        if let Some(fault) = &shared.fault {
+            return Err(StoreError::disk("in memory", "storing entries", fault));
+        }
+        let full = shared.epochs.back().is_none_or(|epoch| epoch.len() >= shared.entries_per_epoch);
+        if full {
+            shared.epochs.push_back(Vec::new());
+        }
+        for Logged { entry, .. } in batch {
+            assert_eq!(entry.seq, shared.last.next(), "the log has no gaps");
+            shared.last = entry.seq;
+            if let Some(epoch) = shared.epochs.back_mut() {
+                epoch.push(entry.clone());
+            }
+        }
+        Ok(Committed { began_epoch: full })
+    }
+
+    fn epochs(&self) -> Vec<EpochFacts> {
+        let facts = |epoch: &Vec<Arc<Entry>>| {
+            let (first, last) = (epoch.first()?, epoch.last()?);
+            let newest = (!last.clock_unset).then_some(last.at);
+            Some(EpochFacts { first: first.seq, last: last.seq, bytes_on_disk: bytes(epoch), newest })
+        };
+        self.lock().epochs.iter().filter_map(facts).collect()
+    }
+
+    fn remove_through(&mut self, through: Seq) -> Result<(), StoreError> {
+        let mut shared = self.lock();
+        while shared.epochs.len() > 1 {
+            match shared.epochs.front().and_then(|epoch| epoch.last()).map(|last| last.seq) {
+                Some(last) if last <= through => {
+                    shared.epochs.pop_front();
+                    shared.first = last.next();
+                }
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn losses(&mut self) -> Vec<LogGapEvent> {
+        std::mem::take(&mut self.lock().losses)
+    }
+
+    fn rest(&mut self) {}
+
+    fn reader(&self) -> Reader {
+        Reader(self.shared.clone())
+    }
+}
+
+impl ReadEntries for Mutex<Shared> {
+    fn read(&self, after: Seq, limit: usize, max_bytes: usize) -> Result<Vec<Arc<Entry>>, ReadError> {
+        let shared = lock(self);
+        if after >= shared.last {
+            return Ok(Vec::new());
+        }
+        if after.next() < shared.first {
+            return Err(ReadError::Trimmed { oldest: shared.first });
+        }
+        let mut answer = Answer::new(limit, max_bytes);
+        let wanted = shared.epochs.iter().flatten().filter(|entry| entry.seq > after);
+        let _ = wanted.cloned().all(|entry| answer.take(entry));
+        Ok(answer.entries)
+    }
+
+    fn first(&self) -> Seq {
+        lock(self).first
+    }
+
+    fn last(&self) -> Seq {
+        lock(self).last
+    }
+
+    fn bytes_on_disk(&self) -> u64 {
+        lock(self).epochs.iter().map(|epoch| bytes(epoch)).sum()
+    }
+}
+
+fn bytes(epoch: &[Arc<Entry>]) -> u64 {
+    epoch.iter().map(|entry| entry.data.len() as u64).sum()
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}

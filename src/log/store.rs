@@ -1,0 +1,726 @@
+//! The log on disk: one sled directory for each epoch, append-only inside, removed whole. The only file that names sled.
+//!
+//! Source: sled 0.34.7 as measured. What it does, and what follows:
+//! - `flush` calls `sync_file_range`, which a power cut does not honour: after it the `db` file is synced through a
+//!   second descriptor, and only then is a batch acknowledged.
+//! - It never gives space back: no key is ever removed, epochs are ([`LOG_EPOCH_BYTES_MAX`]).
+//! - It holds about twice what an open epoch holds, whatever its cache is set to: only the epoch being written is open.
+//!   A sealed one is opened, copied out (at most [`LOG_EPOCHS_READ_MAX`] copies are kept) and closed.
+//! - It panics on damaged files, and loses the tail of one without a word: sealed epochs are read in a guarded thread
+//!   with a deadline, each record has a checksum of its own, and what should be there is known from its neighbours.
+//! - A value costs far more than a record's bytes: see [`crate::log::pack`]. Of raw append and fdatasync in the same run
+//!   (400-byte events) a commit of one reaches about RATIO_1, of 64 RATIO_64, of 1024 RATIO_1024.
+//!
+//! Damage: what of an epoch still reads, with or without sled's own `conf` and `snap.*`, is written to a fresh epoch;
+//! the original goes to `quarantine/`; exactly the seqs that are missing are told as `log.lost`. On a full disk, where
+//! sled does not open either, nothing is taken for damaged.
+//! Seqs: a number is never given out twice. After damage to the newest epoch the log goes on above every number that
+//! may have been acknowledged (`reserved` in [`crate::log::folder`]); the numbers skipped are told as lost too.
+//! A failed commit: the epoch is left behind and the next try goes to a fresh one, since nobody can know what a failed
+//! sync left on disk; of the old epoch only what was acknowledged counts.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::event::{LogGapEvent, Seq};
+use crate::limits::{
+    LOG_BATCH_ENTRIES_MAX, LOG_CACHE_BYTES, LOG_EPOCH_BYTES_MAX, LOG_EPOCH_OPEN_TIMEOUT, LOG_EPOCHS_READ_MAX,
+    LOG_READ_BYTES_MAX, LOG_READ_ENTRIES_MAX, LOG_SEQ_RESERVED,
+};
+use crate::log::folder::{Folder, FolderLock, Seal, remove_folder};
+use crate::log::pack::{self, Records};
+use crate::log::record::{Entry, Logged};
+use crate::log::retention::EpochFacts;
+use crate::log::small_file::sync_folder;
+use crate::log::{Answer, Committed, EntryStore, ReadEntries};
+
+pub use crate::log::{ReadError, Reader, StoreError};
+
+/// The writer. There is one; it may be moved to a thread of its own.
+#[derive(Debug)]
+pub struct Store {
+    shelf: Arc<Shelf>,
+    identity: String,
+    /// No seq above this one is given out before more are reserved.
+    reserved: Seq,
+    /// Payload and newest entry of the epoch being written.
+    payload: u64,
+    newest: Option<Timestamp>,
+    _lock: FolderLock,
+}
+
+/// What writer and readers share.
+#[derive(Debug)]
+struct Shelf {
+    folder: Folder,
+    first: AtomicU64,
+    flushed: AtomicU64,
+    /// Every epoch by its first seq.
+    epochs: Mutex<BTreeMap<Seq, Shelved>>,
+    /// Held for reading by whoever uses it, for writing only to open and close it.
+    writing: RwLock<Option<Writing>>,
+    /// The epoch being written gave back something else than what was put in.
+    suspect: AtomicBool,
+    /// The writer is gone, and the folder may be another process's.
+    closed: AtomicBool,
+    /// Copies of sealed epochs, the last read one last. Locked while an epoch is opened, repaired or removed.
+    copies: Mutex<Vec<(Seq, Arc<Records>)>>,
+    losses: Mutex<Vec<LogGapEvent>>,
+}
+
+#[derive(Clone, Debug)]
+enum Shelved {
+    Writing,
+    Sealed { seal: Seal, bytes_on_disk: u64 },
+}
+
+#[derive(Debug)]
+struct Writing {
+    first: Seq,
+    epoch: Epoch,
+}
+
+impl Store {
+    /// Opens the log in `root`, and makes it if there is none.
+    ///
+    /// # Errors
+    /// The folder is another process's or of a later format, or the disk refuses. Damage is no error:
+    /// see [`EntryStore::losses`].
+    pub fn open(root: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let (folder, lock) = Folder::open(root.as_ref())?;
+        let (identity, reserved) = (folder.identity()?, folder.reserved());
+        let firsts = folder.epochs().map_err(|e| StoreError::disk(root.as_ref(), "listing its epochs", e))?;
+        let shelf = Shelf {
+            first: AtomicU64::new(0),
+            flushed: AtomicU64::new(0),
+            epochs: Mutex::new(shelve(&folder, &firsts)),
+            writing: RwLock::new(None),
+            suspect: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            copies: Mutex::new(Vec::new()),
+            losses: Mutex::new(Vec::new()),
+            folder,
+        };
+        let mut store = Self { shelf: Arc::new(shelf), identity, reserved, payload: 0, newest: None, _lock: lock };
+        let last = store.resume(firsts.last().copied())?;
+        store.shelf.first.store(firsts.first().map_or(last.next().0, |first| first.0), Ordering::Release);
+        store.shelf.flushed.store(last.0, Ordering::Release);
+        Ok(store)
+    }
+
+    /// The log's own name, for [`crate::log::record::Identity`].
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// Goes on where the newest epoch ends; the answer is the last seq that counts as given out.
+    fn resume(&mut self, newest: Option<Seq>) -> Result<Seq, StoreError> {
+        let shelf = &self.shelf;
+        let flushed = shelf.folder.flushed();
+        let Some(first) = newest else { return Ok(flushed.max(self.reserved)) };
+        if let Some(Shelved::Sealed { seal, .. }) = shelf.epochs().get(&first) {
+            return Ok(seal.last.max(flushed)); // stopped between two epochs
+        }
+        let scan = shelf.scan(first);
+        let found = scan.records.last().unwrap_or(Seq(first.0 - 1));
+        let certain = found.max(flushed);
+        if scan.fault.is_some() || !scan.records.gaps(first, certain).is_empty() {
+            let through = certain.max(self.reserved);
+            shelf.repair(first, certain, through, scan, &[])?;
+            return Ok(through);
+        }
+        self.payload = scan.records.bytes() as u64;
+        self.newest = scan.records.newest();
+        let path = shelf.folder.epoch(first);
+        let epoch = guarded(move || Epoch::open(&path).and_then(|epoch| epoch.sync().map(|()| epoch)))
+            .map_err(|found| StoreError::disk(shelf.folder.epoch(first), "opening the newest epoch", found))?;
+        *shelf.writing_mut() = Some(Writing { first, epoch });
+        Ok(found)
+    }
+
+    /// Makes sure that an epoch is open that takes a further batch; true where it was begun.
+    fn ensure_epoch(&mut self) -> Result<bool, StoreError> {
+        let suspect = self.shelf.suspect.swap(false, Ordering::AcqRel);
+        let full = self.payload >= LOG_EPOCH_BYTES_MAX;
+        if self.shelf.writing().is_some() && !full && !suspect {
+            return Ok(false);
+        }
+        self.close_epoch();
+        let first = self.last().next();
+        let path = self.shelf.folder.epoch(first);
+        let made = guarded(move || Epoch::create(&path)).and_then(|epoch| match self.shelf.folder.sync_epochs() {
+            Ok(()) => Ok(epoch),
+            Err(e) => Err(e.to_string()),
+        });
+        let epoch = made.map_err(|found| StoreError::disk(self.shelf.folder.epoch(first), "beginning an epoch", found))?;
+        let mut writing = self.shelf.writing_mut();
+        self.shelf.epochs().insert(first, Shelved::Writing);
+        *writing = Some(Writing { first, epoch });
+        (self.payload, self.newest) = (0, None);
+        Ok(true)
+    }
+
+    /// Closes the epoch being written; what it holds of acknowledged entries is sealed.
+    fn close_epoch(&mut self) {
+        let shelf = &self.shelf;
+        let mut writing = shelf.writing_mut();
+        let Some(Writing { first, epoch }) = writing.take() else { return };
+        drop(epoch);
+        let seal = Seal { last: self.last(), newest: self.newest, gaps: Vec::new() };
+        if seal.last < first {
+            shelf.epochs().remove(&first); // nothing acknowledged: the next one takes its name
+            return;
+        }
+        if let Err(e) = shelf.folder.write_seal(first, &seal) {
+            tracing::debug!("log epoch {first}: its seal could not be written ({e}); it is worked out at the next start");
+        }
+        let bytes_on_disk = shelf.folder.bytes_of(first);
+        shelf.epochs().insert(first, Shelved::Sealed { seal, bytes_on_disk });
+    }
+
+    fn reserve(&mut self, last: Seq) -> Result<(), StoreError> {
+        if last <= self.reserved {
+            return Ok(());
+        }
+        let through = Seq(last.0 + LOG_SEQ_RESERVED);
+        let folder = &self.shelf.folder;
+        folder.reserve(through).map_err(|e| StoreError::disk(folder.root(), "reserving sequence numbers", e))?;
+        self.reserved = through;
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &[Logged]) -> Result<u64, String> {
+        let writing = self.shelf.writing();
+        let Some(Writing { epoch, .. }) = writing.as_ref() else { return Err("no epoch is open".to_owned()) };
+        quietly(|| epoch.write(batch.iter().map(|logged| &*logged.entry)))
+    }
+}
+
+impl EntryStore for Store {
+    fn last(&self) -> Seq {
+        Seq(self.shelf.flushed.load(Ordering::Acquire))
+    }
+
+    fn commit(&mut self, batch: &[Logged]) -> Result<Committed, StoreError> {
+        let Some(newest) = batch.last().map(|logged| &logged.entry) else { return Ok(Committed { began_epoch: false }) };
+        debug_assert_eq!(batch[0].entry.seq, self.last().next(), "the log has no gaps");
+        let began_epoch = self.ensure_epoch()?;
+        self.reserve(newest.seq)?;
+        match self.write(batch) {
+            Ok(bytes) => self.payload += bytes,
+            Err(found) => {
+                self.close_epoch();
+                return Err(StoreError::disk(self.shelf.folder.root(), "storing entries", found));
+            }
+        }
+        self.newest = received(newest).or(self.newest);
+        if let Err(e) = self.shelf.folder.write_flushed(newest.seq) {
+            tracing::debug!("log: the last flushed seq could not be noted ({e}); the log itself has it");
+        }
+        self.shelf.flushed.store(newest.seq.0, Ordering::Release);
+        Ok(Committed { began_epoch })
+    }
+
+    fn epochs(&self) -> Vec<EpochFacts> {
+        let facts = |(&first, shelved): (&Seq, &Shelved)| match shelved {
+            Shelved::Writing => {
+                let bytes_on_disk = self.shelf.folder.bytes_of(first);
+                EpochFacts { first, last: self.last(), bytes_on_disk, newest: self.newest }
+            }
+            Shelved::Sealed { seal, bytes_on_disk } => {
+                EpochFacts { first, last: seal.last, bytes_on_disk: *bytes_on_disk, newest: seal.newest }
+            }
+        };
+        self.shelf.epochs().iter().map(facts).collect()
+    }
+
+    fn remove_through(&mut self, through: Seq) -> Result<(), StoreError> {
+        self.shelf.remove_through(through)
+    }
+
+    fn losses(&mut self) -> Vec<LogGapEvent> {
+        std::mem::take(&mut *lock(&self.shelf.losses))
+    }
+
+    fn rest(&mut self) {
+        lock(&self.shelf.copies).clear();
+        if self.shelf.suspect.load(Ordering::Acquire) {
+            self.close_epoch();
+            self.shelf.suspect.store(false, Ordering::Release);
+        }
+    }
+
+    fn reader(&self) -> Reader {
+        Reader(self.shelf.clone())
+    }
+}
+
+/// A clean stop gives back the reserved numbers.
+impl Drop for Store {
+    fn drop(&mut self) {
+        let _reader = lock(&self.shelf.copies);
+        self.shelf.closed.store(true, Ordering::Release);
+        *self.shelf.writing_mut() = None;
+        let last = self.last();
+        if last < self.reserved
+            && let Err(e) = self.shelf.folder.reserve(last)
+        {
+            tracing::debug!("log: reserved numbers could not be given back ({e})");
+        }
+    }
+}
+
+impl ReadEntries for Shelf {
+    fn read(&self, after: Seq, limit: usize, max_bytes: usize) -> Result<Vec<Arc<Entry>>, ReadError> {
+        let mut answer = Answer::new(limit.min(LOG_READ_ENTRIES_MAX), max_bytes.min(LOG_READ_BYTES_MAX));
+        let mut after = after;
+        while after < self.last() {
+            let (oldest, flushed) = (self.first(), self.last());
+            let read = if self.closed.load(Ordering::Acquire) {
+                Err(ReadError::Closed)
+            } else if after.next() < oldest {
+                Err(ReadError::Trimmed { oldest })
+            } else {
+                self.read_epoch(after, flushed, &mut answer)
+            };
+            match read {
+                Ok(Some(through)) => after = through,
+                Err(error) if answer.entries.is_empty() => return Err(error),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Ok(answer.entries)
+    }
+
+    fn first(&self) -> Seq {
+        Seq(self.first.load(Ordering::Acquire))
+    }
+
+    fn last(&self) -> Seq {
+        Seq(self.flushed.load(Ordering::Acquire))
+    }
+
+    fn bytes_on_disk(&self) -> u64 {
+        let bytes = |(first, shelved): (&Seq, &Shelved)| match shelved {
+            Shelved::Writing => self.folder.bytes_of(*first),
+            Shelved::Sealed { bytes_on_disk, .. } => *bytes_on_disk,
+        };
+        self.epochs().iter().map(bytes).sum()
+    }
+}
+
+impl Shelf {
+    /// Reads on in one epoch; how far the answer goes, `None` once it is full.
+    fn read_epoch(&self, after: Seq, flushed: Seq, answer: &mut Answer) -> Result<Option<Seq>, ReadError> {
+        let epoch = self.epochs().range(..=after.next()).next_back().map(|(first, shelved)| (*first, shelved.clone()));
+        match epoch {
+            Some((first, Shelved::Sealed { seal, .. })) => {
+                let through = seal.last.min(flushed).max(after.next());
+                let Some(records) = self.sealed(first, &seal)? else { return Ok(Some(after)) };
+                Ok(records.answer(after, through, answer).then_some(through))
+            }
+            Some((first, Shelved::Writing)) => self.read_writing(first, after, flushed, answer),
+            None => Ok(None),
+        }
+    }
+
+    fn read_writing(
+        &self,
+        first: Seq,
+        after: Seq,
+        through: Seq,
+        answer: &mut Answer,
+    ) -> Result<Option<Seq>, ReadError> {
+        let writing = self.writing();
+        let Some(Writing { epoch, .. }) = writing.as_ref().filter(|writing| writing.first == first) else {
+            return Ok(Some(after)); // sealed in the meantime: look again
+        };
+        let wanted = Seq(after.0.saturating_add(answer.limit as u64)).min(through);
+        let mut records = Records::default();
+        let read = quietly(|| {
+            epoch.values_from(after.next(), |key, value| {
+                records.take_value(key, value);
+                records.last().is_none_or(|last| last < wanted) && records.bytes() < answer.bytes_left.saturating_mul(2)
+            })
+        });
+        let reached = records.last().unwrap_or(after).min(through);
+        let gap = records.gaps(after.next(), reached.max(after.next())).first().map(|gap| gap.0);
+        if read.is_err() || gap.is_some() {
+            self.suspect.store(true, Ordering::Release);
+        }
+        let good = gap.map_or(reached, |gap| Seq(gap.0 - 1));
+        if good == after {
+            let found = read.err().unwrap_or_else(|| format!("seq {} is not where it was written", after.next()));
+            return Err(ReadError::Unreadable { found });
+        }
+        Ok(records.answer(after, good, answer).then_some(good))
+    }
+
+    /// A copy of a sealed epoch; `None` where it was removed in the meantime.
+    fn sealed(&self, first: Seq, seal: &Seal) -> Result<Option<Arc<Records>>, ReadError> {
+        let mut copies = lock(&self.copies);
+        if let Some(at) = copies.iter().position(|(copy, _)| *copy == first) {
+            let copy = copies.remove(at);
+            let records = copy.1.clone();
+            copies.push(copy);
+            return Ok(Some(records));
+        }
+        if !self.epochs().contains_key(&first) || self.closed.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let mut scan = self.scan(first);
+        scan.records.truncate(seal.last);
+        let known = scan.records.gaps(first, seal.last) == seal.gaps;
+        let records = if known && scan.fault.is_none() {
+            scan.records
+        } else {
+            self.repair(first, seal.last, seal.last, scan, &seal.gaps)
+                .map_err(|e| ReadError::Unreadable { found: e.to_string() })?
+        };
+        let records = Arc::new(records);
+        if copies.len() >= LOG_EPOCHS_READ_MAX {
+            copies.remove(0);
+        }
+        copies.push((first, records.clone()));
+        Ok(Some(records))
+    }
+
+    fn scan(&self, first: Seq) -> Scan {
+        Scan::of(self.folder.epoch(first))
+    }
+
+    /// Puts in an epoch's place what of it still reads, and says what does not. Seqs up to `certain` were stored; those
+    /// above it, up to `through`, may have been.
+    fn repair(&self, first: Seq, certain: Seq, through: Seq, found: Scan, told: &[(Seq, Seq)]) -> Result<Records, StoreError> {
+        let disk = |doing| move |e: io::Error| StoreError::disk(self.folder.epoch(first), doing, e);
+        self.folder.probe().map_err(disk("reading it; the disk cannot be written either"))?;
+        let fault = found.fault.clone().unwrap_or_else(|| "entries are missing".to_owned());
+        let mut best = found.records;
+        best.truncate(through);
+        if let Ok(second) = self.scan_without_conf(first) {
+            let mut records = second.records;
+            records.truncate(through);
+            best = if records.len() > best.len() { records } else { best };
+        }
+        self.rebuild(first, &best).map_err(|found| {
+            StoreError::disk(self.folder.epoch(first), "writing what of it still reads", found)
+        })?;
+        let gaps = best.gaps(first, through);
+        let seal = Seal { last: through, newest: best.newest(), gaps: gaps.clone() };
+        self.folder.write_seal(first, &seal).map_err(disk("writing its seal"))?;
+        let bytes_on_disk = self.folder.bytes_of(first);
+        self.epochs().insert(first, Shelved::Sealed { seal, bytes_on_disk });
+        tracing::error!(
+            "log epoch {first}: {fault}; {} entries kept, {} stretches missing, the original is in quarantine",
+            best.len(),
+            gaps.len()
+        );
+        lock(&self.losses).extend(gaps.iter().filter(|gap| !told.contains(gap)).flat_map(|gap| losses(*gap, certain, &fault)));
+        Ok(best)
+    }
+
+    /// A damaged `conf` or snapshot keeps sled from opening what is otherwise whole; without them it reads all of `db`.
+    fn scan_without_conf(&self, first: Seq) -> io::Result<Scan> {
+        let (epoch, copy) = (self.folder.epoch(first), self.folder.beside(first, "copy"));
+        remove_folder(&copy)?;
+        fs::create_dir_all(copy.join("blobs"))?;
+        fs::copy(epoch.join("db"), copy.join("db"))?;
+        let scan = Scan::of(copy.clone());
+        remove_folder(&copy)?;
+        Ok(scan)
+    }
+
+    fn rebuild(&self, first: Seq, records: &Records) -> Result<(), String> {
+        let (building, rebuilt) = (self.folder.beside(first, "rebuilding"), self.folder.beside(first, "rebuilt"));
+        let text = |e: io::Error| e.to_string();
+        if records.len() > 0 {
+            let entries: Vec<Entry> = records.entries().collect();
+            let path = building.clone();
+            guarded(move || {
+                let epoch = Epoch::create(&path)?;
+                entries.chunks(LOG_BATCH_ENTRIES_MAX).try_for_each(|part| epoch.write(part).map(|_| ()))
+            })?;
+            fs::rename(&building, &rebuilt).map_err(text)?;
+            self.folder.sync_epochs().map_err(text)?;
+        }
+        self.folder.quarantine(first).map_err(text)?;
+        if records.len() > 0 {
+            fs::rename(&rebuilt, self.folder.epoch(first)).map_err(text)?;
+        }
+        self.folder.sync_epochs().map_err(text)
+    }
+
+    fn remove_through(&self, through: Seq) -> Result<(), StoreError> {
+        let mut copies = lock(&self.copies);
+        loop {
+            let mut epochs = self.epochs();
+            let oldest = epochs.first_key_value().map(|(first, shelved)| (*first, shelved.clone()));
+            let Some((first, Shelved::Sealed { seal, bytes_on_disk })) = oldest else { return Ok(()) };
+            if seal.last > through {
+                return Ok(());
+            }
+            self.first.store(seal.last.next().0, Ordering::Release);
+            epochs.remove(&first);
+            drop(epochs);
+            copies.retain(|(copy, _)| *copy != first);
+            if let Err(e) = self.folder.remove_epoch(first) {
+                self.epochs().insert(first, Shelved::Sealed { seal, bytes_on_disk });
+                self.first.store(first.0, Ordering::Release);
+                return Err(StoreError::disk(self.folder.epoch(first), "removing it", e));
+            }
+        }
+    }
+
+    fn epochs(&self) -> MutexGuard<'_, BTreeMap<Seq, Shelved>> {
+        lock(&self.epochs)
+    }
+
+    fn writing(&self) -> RwLockReadGuard<'_, Option<Writing>> {
+        self.writing.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writing_mut(&self) -> RwLockWriteGuard<'_, Option<Writing>> {
+        self.writing.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The epochs found at a start. All but the newest end where the next begins.
+fn shelve(folder: &Folder, firsts: &[Seq]) -> BTreeMap<Seq, Shelved> {
+    let mut epochs = BTreeMap::new();
+    for (at, &first) in firsts.iter().enumerate() {
+        let next = firsts.get(at + 1).map(|next| Seq(next.0 - 1));
+        let shelved = match (folder.seal(first), next) {
+            (None, None) => Shelved::Writing,
+            (seal, next) => {
+                let (last, newest, gaps) = match seal {
+                    Some(seal) => (next.unwrap_or(seal.last), seal.newest, seal.gaps),
+                    None => (next.unwrap_or(first), folder.written_at(first), Vec::new()),
+                };
+                Shelved::Sealed { seal: Seal { last, newest, gaps }, bytes_on_disk: folder.bytes_of(first) }
+            }
+        };
+        epochs.insert(first, shelved);
+    }
+    epochs
+}
+
+/// One gap as told: what was stored and is gone, and what may have been stored.
+fn losses((from, to): (Seq, Seq), certain: Seq, fault: &str) -> Vec<LogGapEvent> {
+    let mut told = Vec::new();
+    if from <= certain {
+        told.push(LogGapEvent { from, to: to.min(certain), reason: format!("damaged on disk: {fault}") });
+    }
+    if to > certain {
+        let reason = "skipped: these numbers may have been given out before the damage".to_owned();
+        told.push(LogGapEvent { from: from.max(certain.next()), to, reason });
+    }
+    told
+}
+
+fn received(entry: &Entry) -> Option<Timestamp> {
+    (!entry.clock_unset).then_some(entry.at)
+}
+
+impl Records {
+    /// When the last entry was received.
+    fn newest(&self) -> Option<Timestamp> {
+        self.entry(self.len().checked_sub(1)?).as_ref().and_then(received)
+    }
+}
+
+/// Everything that could be read of an epoch.
+struct Scan {
+    records: Records,
+    /// Why that may not be everything.
+    fault: Option<String>,
+}
+
+impl Scan {
+    fn of(epoch: PathBuf) -> Self {
+        if !epoch.join("db").exists() {
+            return Self { records: Records::default(), fault: Some("its files are gone".to_owned()) };
+        }
+        match guarded(move || Ok(Self::read(&epoch))) {
+            Ok(scan) => scan,
+            Err(fault) => Self { records: Records::default(), fault: Some(fault) },
+        }
+    }
+
+    fn read(path: &Path) -> Self {
+        let mut records = Records::default();
+        let epoch = match quietly(|| Epoch::open(path)) {
+            Ok(epoch) => epoch,
+            Err(fault) => return Self { records, fault: Some(fault) },
+        };
+        let read = quietly(|| {
+            epoch.values(|key, value| {
+                records.take_value(key, value);
+                true
+            })
+        });
+        if read.is_err() {
+            let mut tail = Vec::new();
+            let _ = quietly(|| {
+                epoch.values_backwards(|key, value| {
+                    tail.push((key.to_vec(), value.to_vec()));
+                    true
+                })
+            });
+            tail.iter().rev().for_each(|(key, value)| records.take_value(key, value));
+        }
+        Self { records, fault: read.err() }
+    }
+}
+
+/// One sled directory. Its methods may panic on damaged files: call them in [`quietly`].
+#[derive(Debug)]
+struct Epoch {
+    /// `None` only while it is being dropped.
+    db: Option<sled::Db>,
+    /// sled's own file, for the sync that counts.
+    file: File,
+}
+
+/// What a scan may find before it counts as going round in circles.
+const SCAN_BYTES_MAX: u64 = 16 * LOG_EPOCH_BYTES_MAX;
+/// How often an epoch that was closed a moment ago is tried again: sled lets go of its lock in the background.
+const LOCK_TRIES: u32 = 200;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+impl Epoch {
+    fn create(path: &Path) -> Result<Self, String> {
+        remove_folder(path).map_err(text)?;
+        let epoch = Self::open(path)?;
+        sync_folder(path).map_err(text)?;
+        Ok(epoch)
+    }
+
+    fn open(path: &Path) -> Result<Self, String> {
+        let config = sled::Config::new().path(path).cache_capacity(LOG_CACHE_BYTES).flush_every_ms(None);
+        let mut tries = 0;
+        let db = loop {
+            match config.open() {
+                Err(e) if tries < LOCK_TRIES && e.to_string().contains("could not acquire lock") => {
+                    tries += 1;
+                    thread::sleep(LOCK_PAUSE);
+                }
+                opened => break opened.map_err(text)?,
+            }
+        };
+        let file = File::open(path.join("db")).map_err(text)?;
+        Ok(Self { db: Some(db), file })
+    }
+
+    /// Stores entries, whole or not at all, and syncs them. The answer is their bytes.
+    fn write<'a>(&self, entries: impl IntoIterator<Item = &'a Entry>) -> Result<u64, String> {
+        let mut bytes = 0;
+        let mut batch = sled::Batch::default();
+        pack::pack(entries, |key, value| {
+            bytes += value.len() as u64;
+            batch.insert(key, value);
+        });
+        self.db()?.apply_batch(batch).map_err(text)?;
+        self.sync()?;
+        Ok(bytes)
+    }
+
+    fn sync(&self) -> Result<(), String> {
+        self.db()?.flush().map_err(text)?;
+        self.file.sync_data().map_err(text)
+    }
+
+    fn values(&self, visit: impl FnMut(&[u8], &[u8]) -> bool) -> Result<(), String> {
+        visit_all(self.db()?.iter(), visit)
+    }
+
+    /// From the value that holds `seq`.
+    fn values_from(&self, seq: Seq, visit: impl FnMut(&[u8], &[u8]) -> bool) -> Result<(), String> {
+        let db = self.db()?;
+        let wanted = pack::key(seq);
+        for item in db.range(..=&wanted[..]).rev() {
+            let (key, _) = item.map_err(text)?;
+            if pack::is_first_part(&key) {
+                return visit_all(db.range(key..), visit);
+            }
+        }
+        visit_all(db.range(&wanted[..]..), visit)
+    }
+
+    fn values_backwards(&self, visit: impl FnMut(&[u8], &[u8]) -> bool) -> Result<(), String> {
+        visit_all(self.db()?.iter().rev(), visit)
+    }
+
+    fn db(&self) -> Result<&sled::Db, String> {
+        self.db.as_ref().ok_or_else(|| "closed".to_owned())
+    }
+}
+
+/// sled syncs as it closes, and panics or waits for ever where that fails.
+impl Drop for Epoch {
+    fn drop(&mut self) {
+        let db = self.db.take();
+        if let Err(found) = guarded(move || {
+            drop(db);
+            Ok(())
+        }) {
+            tracing::warn!("log epoch: closing it: {found}");
+        }
+    }
+}
+
+/// Visits values up to the first that does not read, and never for ever.
+fn visit_all(
+    values: impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>,
+    mut visit: impl FnMut(&[u8], &[u8]) -> bool,
+) -> Result<(), String> {
+    let mut bytes = 0;
+    for item in values {
+        let (key, value) = item.map_err(text)?;
+        bytes += (key.len() + value.len()) as u64;
+        if bytes > SCAN_BYTES_MAX {
+            return Err(format!("expected at most {SCAN_BYTES_MAX} bytes, found more"));
+        }
+        if !visit(&key, &value) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A panic of sled is an error like any other.
+fn quietly<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(format!("sled gave up: {}", said.unwrap_or("no reason given")))
+    })
+}
+
+/// Does the work in a thread of its own, which is left behind where it does not come back in time.
+fn guarded<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+    let (done, result) = mpsc::sync_channel(1);
+    let thread = thread::Builder::new().name("log-epoch".to_owned());
+    let _ = thread.spawn(move || done.send(quietly(work))).map_err(text)?;
+    match result.recv_timeout(LOG_EPOCH_OPEN_TIMEOUT) {
+        Ok(result) => result,
+        Err(_) => Err(format!("sled did not come back within {} s", LOG_EPOCH_OPEN_TIMEOUT.as_secs())),
+    }
+}
+
+fn text(error: impl ToString) -> String {
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests;
