@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod event;
+pub mod lamp;
 pub mod limits;
 pub mod link;
 pub mod log;
