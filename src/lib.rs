@@ -27,6 +27,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod event;
+pub mod lamp;
 pub mod limits;
 pub mod link;
 pub mod log;

@@ -136,6 +136,21 @@ pub const LAMP_TEST_STEP: Duration = Duration::from_millis(1000);
 pub const LAMP_COMMANDS_QUEUED_MAX: usize = 64;
 /// Time between two looks at a pattern that moves (40 frames a second).
 pub const LAMP_FRAME: Duration = Duration::from_millis(25);
+/// Entries the lamp stage applies before it looks at its lamps; a longer backlog only costs intermediate colours.
+pub const LAMP_ENTRIES_AT_ONCE: usize = 64;
+/// First pause before a broken output is tried again; doubles up to [`LAMP_RETRY_MAX`].
+pub const LAMP_RETRY_MIN: Duration = LAMP_RECONCILE;
+pub const LAMP_RETRY_MAX: Duration = Duration::from_secs(30);
+/// An output that was asked to show something and says nothing for this long is broken.
+pub const LAMP_ANSWER_MAX: Duration = Duration::from_secs(2);
+/// Every output with a level to read is looked at once in so many of [`LAMP_RECONCILE`].
+pub const LAMP_CHECK_ROUNDS: usize = 10;
+/// Threads for outputs, one a bus (a GPIO chip, the LEDs); the buses past it share the last.
+pub const LAMP_BUSES_MAX: usize = 8;
+/// At the end every lamp goes dark; outputs that take longer are left as they are.
+pub const LAMP_OFF_GRACE: Duration = Duration::from_millis(500);
+/// Bytes of a sysfs attribute we read; a longer one is not a number.
+pub const LAMP_ATTRIBUTE_BYTES_MAX: u64 = 64;
 
 // ---- API ---------------------------------------------------------------------------------------
 
