@@ -4,8 +4,10 @@
 //! PBX bytes → link → event → log → state → lamp | api | uplink
 //! ```
 
+pub mod api;
 pub mod clock;
 pub mod event;
 pub mod limits;
 pub mod link;
 pub mod log;
+pub mod state;

@@ -4,6 +4,7 @@
 //! `codec.rs` (bytes ↔ messages), `session.rs` ((bytes, now) → outputs), `translate.rs` (message → event).
 
 pub mod ami;
+pub mod figures;
 pub mod known;
 
 use std::time::Duration;

@@ -32,3 +32,40 @@ pub struct Identity {
     /// Made once when the data folder is made; hexadecimal.
     pub log: String,
 }
+
+impl Identity {
+    /// The entry as a CloudEvent 1.0 in structured JSON: one object, no line break of ours in it.
+    pub fn write_cloudevent(&self, entry: &Entry, out: &mut Vec<u8>) {
+        use std::io::Write as _;
+
+        let text = |text: &str| serde_json::Value::from(text);
+        let source = match &entry.link {
+            Some(link) => format!("/{}/{link}", self.gateway),
+            None => format!("/{}", self.gateway),
+        };
+        // Writing to a Vec cannot fail.
+        let _ = write!(
+            out,
+            r#"{{"specversion":"1.0","id":"{}.{}.{}","source":{},"type":{}"#,
+            self.gateway,
+            self.log,
+            entry.seq,
+            text(&source),
+            text(entry.kind.as_str())
+        );
+        if let Some(subject) = &entry.subject {
+            let _ = write!(out, r#","subject":{}"#, text(subject));
+        }
+        let _ = write!(
+            out,
+            r#","time":"{}","sequence":"{:020}","datacontenttype":"application/json""#,
+            entry.at, entry.seq.0
+        );
+        if entry.clock_unset {
+            out.extend_from_slice(br#","clockunset":true"#);
+        }
+        out.extend_from_slice(br#","data":"#);
+        out.extend_from_slice(&entry.data);
+        out.push(b'}');
+    }
+}
