@@ -23,6 +23,7 @@
 //! Absences worth knowing: no lock is held across stages (each thing has one owner; others send or watch); no queue
 //! is without a bound; no secret has a `Debug`; no state is derived from the mere absence of events.
 
+pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -167,6 +167,28 @@ pub const STREAM_LAG_MAX: usize = 4096;
 pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A client that takes no byte for this long is cut off.
 pub const API_WRITE_STALL_MAX: Duration = Duration::from_secs(20);
+/// From the first byte awaited to the end of a request's head; past it the connection is closed, an idle one too.
+pub const API_HEADER_READ_MAX: Duration = Duration::from_secs(15);
+/// Bytes hyper keeps of one connection, head of a request included; a longer head is refused with 431.
+pub const API_CONNECTION_BYTES_MAX: usize = 64 * 1024;
+/// After the stop signal, for answers under way; past it their connections are dropped.
+pub const API_STOP_GRACE: Duration = Duration::from_secs(1);
+/// Reads of the log at once for API clients; one more waits. Bounds the memory that answers take.
+pub const API_LOG_READS_MAX: usize = 4;
+/// Entries one `events` request looks at when its filters match few; at it the answer is short and `next` goes on.
+pub const API_EVENTS_SCAN_MAX: usize = 20_000;
+/// Values of `type`, and of `link`, in one request; one more is refused with 400.
+pub const API_FILTERS_MAX: usize = 32;
+/// How long a part (view, lamps) may take to answer; past it the request gets 503.
+pub const API_PART_ANSWER_MAX: Duration = Duration::from_secs(2);
+/// Rates are counted over one to two of these.
+pub const API_RATE_WINDOW: Duration = Duration::from_secs(10);
+/// Encoded bytes kept for live streams, beside [`STREAM_LAG_MAX`]; at it the oldest go, and who still needed them is cut off.
+pub const STREAM_LAG_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Entries in one step of a stream, live or catching up from the log.
+pub const STREAM_BATCH_ENTRIES_MAX: usize = 256;
+/// Bytes after which such a step takes no more entries.
+pub const STREAM_BATCH_BYTES: usize = 64 * 1024;
 /// Queries waiting at the API's view; one more waits in its handler.
 pub const VIEW_QUERIES_QUEUED_MAX: usize = 256;
 /// Tokens of one gateway; one more is refused.
