@@ -23,6 +23,9 @@ use crate::state::LampSeen;
 
 const _: () = assert!(LAMP_FRAME.as_millis() == lamp_pattern::PULSE_FRAME_MS as u128, "a pulse's frame is the stage's");
 
+/// What `test` walks through.
+const LADDER: [lamp_pattern::State; 11] = lamp_pattern::State::ALL;
+
 #[derive(Debug)]
 pub(super) struct Light {
     player: Player,
@@ -278,7 +281,7 @@ impl Light {
         let state = match self.wish {
             Wish::None => self.plan.state,
             Wish::Identify { .. } => LampState::Identify,
-            Wish::Test { row, .. } => LADDER[row],
+            Wish::Test { row, .. } => LampState::from(LADDER[row]),
         };
         let pattern = patterns.of(state);
         let same_state = state == self.wanted.state;
@@ -325,21 +328,6 @@ impl Light {
         }
     }
 }
-
-/// What `test` walks through.
-const LADDER: [LampState; 11] = [
-    LampState::Identify,
-    LampState::Lost,
-    LampState::Ringing,
-    LampState::OnHold,
-    LampState::InCall,
-    LampState::Dialing,
-    LampState::WorkingAfterCall,
-    LampState::NotReady,
-    LampState::Available,
-    LampState::LoggedOff,
-    LampState::Unregistered,
-];
 
 #[cfg(test)]
 mod tests;

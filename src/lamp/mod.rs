@@ -14,6 +14,8 @@ pub mod driver;
 mod light;
 pub mod output;
 pub mod plan;
+#[cfg(test)]
+mod scene;
 mod settings;
 
 pub use self::driver::{LampChannels, LampCommand, LampRefused, LampStage, LampView};

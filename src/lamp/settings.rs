@@ -117,6 +117,24 @@ impl From<LampState> for lamp_pattern::State {
     }
 }
 
+impl From<lamp_pattern::State> for LampState {
+    fn from(state: lamp_pattern::State) -> Self {
+        match state {
+            lamp_pattern::State::Identify => Self::Identify,
+            lamp_pattern::State::Lost => Self::Lost,
+            lamp_pattern::State::Ringing => Self::Ringing,
+            lamp_pattern::State::OnHold => Self::OnHold,
+            lamp_pattern::State::InCall => Self::InCall,
+            lamp_pattern::State::Dialing => Self::Dialing,
+            lamp_pattern::State::WorkingAfterCall => Self::WorkingAfterCall,
+            lamp_pattern::State::NotReady => Self::NotReady,
+            lamp_pattern::State::Available => Self::Available,
+            lamp_pattern::State::LoggedOff => Self::LoggedOff,
+            lamp_pattern::State::Unregistered => Self::Unregistered,
+        }
+    }
+}
+
 impl Shows {
     pub fn link(&self) -> Option<&LinkId> {
         match self {
@@ -251,6 +269,15 @@ mod tests {
         for text in ["", "17", ":17", "gpiochip0:", "gpiochip0"] {
             let parsed = text.parse::<GpioLine>();
             assert!(parsed.is_err() || text == "gpiochip0", "{text}: {parsed:?}");
+        }
+    }
+
+    #[test]
+    fn the_ladder_s_names_are_the_events() {
+        for state in lamp_pattern::State::ALL {
+            let ours = LampState::from(state);
+            assert_eq!(serde_json::to_string(&ours).unwrap(), format!("\"{}\"", state.as_str()));
+            assert_eq!(lamp_pattern::State::from(ours), state);
         }
     }
 
