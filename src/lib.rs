@@ -9,3 +9,4 @@ pub mod event;
 pub mod limits;
 pub mod link;
 pub mod log;
+pub mod secret;

@@ -6,12 +6,13 @@
 pub mod ami;
 pub mod known;
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::event::{DownReason, Event};
 
 /// What a session wants done, drained by the driver after every input.
-#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly every output is an event; a box for each would cost more")]
 pub enum Output {
     /// Bytes for the PBX, in order.
     Send(Vec<u8>),
@@ -21,6 +22,18 @@ pub enum Output {
     Event(Event),
     /// This connection is over; the driver closes it and decides when to try again.
     Down(Down),
+}
+
+/// Bytes for the PBX are counted, not shown: a login is among them.
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Send(bytes) => write!(f, "Send({} bytes)", bytes.len()),
+            Self::Up => f.write_str("Up"),
+            Self::Event(event) => f.debug_tuple("Event").field(event).finish(),
+            Self::Down(down) => f.debug_tuple("Down").field(down).finish(),
+        }
+    }
 }
 
 /// Why a connection ended, sorted by whose fault it is.

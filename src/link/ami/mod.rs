@@ -1,3 +1,5 @@
 //! Asterisk Manager Interface.
 
 pub mod codec;
+pub mod model;
+pub mod session;
