@@ -3,3 +3,6 @@
 pub mod codec;
 pub mod model;
 pub mod session;
+
+#[cfg(test)]
+mod complaints;
