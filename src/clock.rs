@@ -67,6 +67,7 @@ impl Clock {
     }
 
     /// A wall that shows `origin` now and moves with tokio's clock, which a paused runtime moves by hand.
+    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn simulated(origin: Timestamp) -> Self {
         Self { simulated: Some((origin, Instant::now())) }
     }

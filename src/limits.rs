@@ -53,6 +53,24 @@ pub const AMI_ACTION_LINE_BYTES_MAX: usize = 1000;
 pub const AMI_ACTION_HEADERS_MAX: usize = 120;
 /// Actions awaiting their response; one more is refused at once.
 pub const AMI_ACTIONS_PENDING_MAX: usize = 128;
+/// Items of one list a service call asked for; past it the call fails and the rest of the list is left out.
+pub const AMI_LIST_ITEMS_MAX: usize = 4096;
+/// Time from connecting to the banner; past it the peer is silent, or no AMI.
+pub const AMI_BANNER_WAIT: Duration = Duration::from_secs(10);
+/// Time from the accepted login to `FullyBooted`; past it the link is dropped and tried again.
+pub const AMI_BOOT_WAIT: Duration = Duration::from_secs(120);
+/// All lists of a snapshot together; past it that try has failed.
+pub const AMI_SNAPSHOT_WAIT: Duration = Duration::from_secs(120);
+/// Tries at a snapshot; after the last the link is dropped as misbehaving.
+pub const AMI_SNAPSHOT_TRIES: u32 = 2;
+/// Least time between two snapshots of one connection; one asked for sooner waits.
+pub const AMI_RESYNC_PAUSE: Duration = Duration::from_secs(30);
+/// Keep-alive pings without an answer before the link counts as dead.
+pub const AMI_PINGS_LOST_MAX: u32 = 2;
+/// Time for the PBX to say goodbye after Logoff; past it we close without.
+pub const AMI_GOODBYE_WAIT: Duration = Duration::from_secs(1);
+/// Bytes of the PBX's own words in an error.
+pub const AMI_SAID_BYTES_MAX: usize = 160;
 /// Channels followed on one PBX; past it the oldest is forgotten, counted, and a resync is asked for.
 pub const AMI_CHANNELS_MAX: usize = 4096;
 /// Endpoints, device states, queue members, agents followed on one PBX; past it new ones are counted and left out.

@@ -76,7 +76,10 @@ impl LinkDriver {
                 self.backoff.handle_primary_steady();
             }
             let (down, next) = match end {
-                End::Stopped => return,
+                End::Stopped => {
+                    self.tell_stopped(address, live_since.is_some());
+                    return;
+                }
                 End::PrimaryIsBack => {
                     let said = Some("the primary address answers again".to_owned());
                     (Down::Closed { said }, self.backoff.handle_probe_answered())
@@ -174,7 +177,7 @@ impl LinkDriver {
                     }
                 }
             }
-            self.figures.note(self.session.counts());
+            self.note_figures();
             unsent_since = match unsent.is_empty() {
                 true => None,
                 false => unsent_since.or_else(|| Some(self.clock.now())),
@@ -232,9 +235,9 @@ impl LinkDriver {
     fn take(&mut self, got: std::io::Result<usize>, buffer: &[u8]) -> Result<(), Down> {
         match got {
             Ok(0) => {
-                // The session may know why (a shutdown was announced, a login was refused without a word).
-                self.session.handle_bytes(&[], self.clock.now());
-                Err(self.session.closing_reason().unwrap_or(Down::Closed { said: None }))
+                // The session says why: a shutdown was announced, there was no banner.
+                self.session.handle_closed(self.clock.now());
+                Ok(())
             }
             Ok(length) => {
                 self.figures.bytes.fetch_add(length as u64, Relaxed);
@@ -245,6 +248,12 @@ impl LinkDriver {
         }
     }
 
+    fn note_figures(&self) {
+        let counts = self.session.counts();
+        self.figures.count(counts.messages, counts.refused, counts.suspect);
+        self.figures.noise(self.session.noise());
+    }
+
     /// On a backup address: resolves, after the pause, to whether the primary takes connections.
     fn primary_probe(&self) -> Option<BoxFuture<'static, bool>> {
         let pause = self.backoff.primary_probe()?;
@@ -253,6 +262,22 @@ impl LinkDriver {
             sleep(pause).await;
             matches!(timeout(LINK_CONNECT_TIMEOUT, connect(0)).await, Ok(Ok(_)))
         }))
+    }
+
+    /// Nothing of a link that ends on purpose may look live afterwards.
+    fn tell_stopped(&mut self, address: usize, was_up: bool) {
+        if was_up {
+            let body = LinkDownEvent {
+                address: Some(self.addresses[address].clone()),
+                reason: DownReason::Closed,
+                retry_in_s: None,
+                detail: "the gateway ended the link".to_owned(),
+            };
+            let event = Event::link(&self.id, Body::LinkDown(body));
+            let clock_unset = !self.clock.is_set();
+            // A full queue is not waited for at the end: the next start finds the link up in the log, and says so.
+            let _ = self.events.try_send(Submitted { at: self.clock.timestamp(), clock_unset, event });
+        }
     }
 
     fn down_event(&self, address: usize, (reason, detail): &(DownReason, String), pause: Duration) -> Event {

@@ -5,15 +5,17 @@
 
 pub mod ami;
 pub mod backoff;
+pub mod driver;
 pub mod figures;
 pub mod known;
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::event::{DownReason, Event, LinkId};
 
 /// What a session wants done, drained by the driver after every input.
-#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly every output is an event; a box for each would cost more")]
 pub enum Output {
     /// Bytes for the PBX, in order.
     Send(Vec<u8>),
@@ -23,6 +25,18 @@ pub enum Output {
     Event(Event),
     /// This connection is over; the driver closes it and decides when to try again.
     Down(Down),
+}
+
+/// Bytes for the PBX are counted, not shown: a login is among them.
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Send(bytes) => write!(f, "Send({} bytes)", bytes.len()),
+            Self::Up => f.write_str("Up"),
+            Self::Event(event) => f.debug_tuple("Event").field(event).finish(),
+            Self::Down(down) => f.debug_tuple("Down").field(down).finish(),
+        }
+    }
 }
 
 /// Why a connection ended, sorted by whose fault it is.

@@ -1,3 +1,8 @@
 //! Asterisk Manager Interface.
 
 pub mod codec;
+pub mod model;
+pub mod session;
+
+#[cfg(test)]
+mod complaints;

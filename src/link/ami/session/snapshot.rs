@@ -1,0 +1,215 @@
+//! The lists a snapshot is made of, asked one after the other, and the events kept meanwhile.
+//!
+//! The result is the same in either order: every event that arrives while lists are gathered is kept, and told to the
+//! model after all lists are complete, in their order. The PBX writes both from one place in their order, so the last word about a
+//! thing is in the list or in an event kept behind it, never before both.
+
+use std::mem;
+
+use crate::clock::Instant;
+use crate::event::{Body, Event};
+use crate::limits::{AMI_SNAPSHOT_EVENTS_MAX, AMI_SNAPSHOT_TRIES, AMI_SNAPSHOT_WAIT};
+use crate::link::ami::codec::{Action, Message};
+use crate::link::{Down, Output};
+
+use super::login::{is_denied, is_error, is_unknown_command};
+use super::{ActionId, Purpose, Session, State, Unanswered, said};
+
+/// A list of the snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct List {
+    pub(super) action: &'static str,
+    /// Name of its last event; PBXs before 13 do not mark it otherwise.
+    pub(super) complete: &'static str,
+    /// Without it the state would be a guess, so a PBX that denies it refuses us.
+    pub(super) required: bool,
+}
+
+/// In the order in which they are asked: who there is, how they are, what goes on.
+pub(super) const LISTS: [List; 7] = [
+    List { action: "PJSIPShowEndpoints", complete: "EndpointListComplete", required: false },
+    List { action: "PJSIPShowContacts", complete: "ContactListComplete", required: false },
+    List { action: "SIPpeers", complete: "PeerlistComplete", required: false },
+    List { action: "DeviceStateList", complete: "DeviceStateListComplete", required: true },
+    List { action: "CoreShowChannels", complete: "CoreShowChannelsComplete", required: true },
+    List { action: "QueueStatus", complete: "QueueStatusComplete", required: true },
+    List { action: "Agents", complete: "AgentsComplete", required: false },
+];
+
+/// A snapshot being gathered.
+#[derive(Debug)]
+pub(super) struct Gathering {
+    pub(super) tries: u32,
+    pub(super) deadline: Instant,
+    /// Index in [`LISTS`] of the list awaited, and its action.
+    pub(super) list: usize,
+    pub(super) action: ActionId,
+    /// The model was up to date before: should this snapshot fail, what was kept is told all the same.
+    live_before: bool,
+    kept: Vec<(Instant, Message)>,
+}
+
+impl Gathering {
+    fn new(tries: u32, live_before: bool, deadline: Instant) -> Self {
+        Self { tries, deadline, list: 0, action: ActionId(0), live_before, kept: Vec::new() }
+    }
+
+    /// Keeps a live event for after the lists; false when that was the last there is room for.
+    pub(super) fn keep(&mut self, message: &Message, now: Instant) -> bool {
+        self.kept.push((now, message.clone()));
+        self.kept.len() < AMI_SNAPSHOT_EVENTS_MAX
+    }
+}
+
+impl Session {
+    pub(super) fn begin_snapshot(&mut self, now: Instant) {
+        let live_before = matches!(self.state, State::Live { .. });
+        self.try_snapshot(1, live_before, now);
+    }
+
+    fn try_snapshot(&mut self, tries: u32, live_before: bool, now: Instant) {
+        self.resync_asked = false;
+        self.model.begin_snapshot();
+        self.state = State::Snapshot(Box::new(Gathering::new(tries, live_before, now + AMI_SNAPSHOT_WAIT)));
+        self.ask_list(0, now);
+    }
+
+    /// Asks for the first list from `from` on that this PBX has; after the last, the snapshot is complete.
+    fn ask_list(&mut self, from: usize, now: Instant) {
+        let Some(list) = (from..LISTS.len()).find(|list| !self.absent[*list]) else {
+            return self.finish_snapshot(now);
+        };
+        let Some(action) = self.send(Action::new(LISTS[list].action), Purpose::List, now) else { return };
+        if let State::Snapshot(gathering) = &mut self.state {
+            gathering.list = list;
+            gathering.action = action;
+        }
+    }
+
+    /// The answer to a list's action: its items follow, or there is no such list.
+    pub(super) fn handle_list_response(&mut self, id: ActionId, message: &Message, now: Instant) {
+        let Some(list) = self.awaited_list(id) else {
+            self.pending.remove(id); // a list of a snapshot that was given up
+            return;
+        };
+        if !is_error(message) {
+            if let Some(awaited) = self.pending.get_mut(id) {
+                awaited.listing = true;
+                awaited.deadline = now + self.settings.deadline;
+            }
+            return;
+        }
+        self.pending.remove(id);
+        let words = message.get("Message").unwrap_or_default();
+        let (action, required) = (LISTS[list].action, LISTS[list].required);
+        if is_unknown_command(words) {
+            self.absent[list] = true;
+            self.counts.lists_absent += 1;
+            self.ask_list(list + 1, now);
+        } else if required && is_denied(words) {
+            let said = format!(
+                "\"{}\" to {action}; the account needs read and write `system,call,agent,reporting`",
+                said(words)
+            );
+            self.down(Down::Refused { said });
+        } else if required {
+            self.snapshot_failed(&format!("{action} was answered with \"{}\"", said(words)), now);
+        } else {
+            // "No endpoints found" and its like: a list without items.
+            self.ask_list(list + 1, now);
+        }
+    }
+
+    /// An event with the ActionID of a list: an item, or the list's end.
+    pub(super) fn handle_list_event(&mut self, id: ActionId, name: &[u8], message: &Message, now: Instant) {
+        let deadline = now + self.settings.deadline;
+        let list = self.awaited_list(id);
+        let Some(awaited) = self.pending.get_mut(id) else { return };
+        awaited.deadline = deadline;
+        let ends = message.get("EventList").is_some();
+        if !ends && list.is_none_or(|list| name != LISTS[list].complete.as_bytes()) {
+            awaited.items += 1;
+            self.counts.list_items += 1;
+            match (&awaited.purpose, list) {
+                (Purpose::Service { .. }, _) => self.service_item(id, message),
+                (_, Some(_)) => self.model.snapshot_item(message),
+                (_, None) => {}
+            }
+            return;
+        }
+        let cut = list_cut(message, awaited.items);
+        match (&awaited.purpose, list) {
+            (Purpose::Service { .. }, _) => self.service_done(id, cut.map(|_| Unanswered::ListCut)),
+            (_, Some(list)) => {
+                self.pending.remove(id);
+                match cut {
+                    None => self.ask_list(list + 1, now),
+                    Some(cut) => self.snapshot_failed(&format!("{} {cut}", LISTS[list].action), now),
+                }
+            }
+            (_, None) => {
+                self.pending.remove(id);
+            }
+        }
+    }
+
+    fn finish_snapshot(&mut self, now: Instant) {
+        let State::Snapshot(gathering) = mem::replace(&mut self.state, State::Live { since: now }) else { return };
+        self.counts.snapshots += 1;
+        let mut resynced = self.model.finish_snapshot(now, &mut self.events);
+        self.tell();
+        resynced.address.clone_from(&self.address);
+        let resynced = Event::link(&self.settings.link, Body::LinkResynced(resynced));
+        self.outputs.push_back(Output::Event(resynced));
+        self.tell_kept(gathering.kept);
+    }
+
+    fn tell_kept(&mut self, kept: Vec<(Instant, Message)>) {
+        for (at, message) in kept {
+            self.model.handle_event(&message, at, &mut self.events);
+        }
+        self.tell();
+    }
+
+    /// Nothing of its lists is applied; it is tried again, or the link is dropped.
+    pub(super) fn snapshot_failed(&mut self, found: &str, now: Instant) {
+        let Some((tries, live_before)) = self.abandon_snapshot() else { return };
+        self.counts.snapshots_failed += 1;
+        if tries < AMI_SNAPSHOT_TRIES {
+            self.try_snapshot(tries + 1, live_before, now);
+        } else {
+            self.down(Down::Misbehaved { found: format!("no snapshot in {tries} tries: {found}") });
+        }
+    }
+
+    /// Leaves a snapshot unfinished, for the caller to say what follows.
+    pub(super) fn abandon_snapshot(&mut self) -> Option<(u32, bool)> {
+        if !matches!(self.state, State::Snapshot(_)) {
+            return None;
+        }
+        let State::Snapshot(gathering) = mem::replace(&mut self.state, State::Over) else { return None };
+        self.pending.remove(gathering.action);
+        self.model.abandon_snapshot();
+        if gathering.live_before {
+            self.tell_kept(gathering.kept);
+        }
+        Some((gathering.tries, gathering.live_before))
+    }
+
+    fn awaited_list(&self, id: ActionId) -> Option<usize> {
+        match &self.state {
+            State::Snapshot(gathering) if gathering.action == id => Some(gathering.list),
+            _ => None,
+        }
+    }
+}
+
+/// What is wrong with a list's end, if anything.
+fn list_cut(end: &Message, items: u64) -> Option<String> {
+    let word = end.get("EventList").unwrap_or(b"Complete");
+    if !word.eq_ignore_ascii_case(b"Complete") {
+        return Some(format!("ended with \"{}\"", said(word)));
+    }
+    let announced: u64 = std::str::from_utf8(end.get("ListItems")?).ok()?.trim().parse().ok()?;
+    (items < announced).then(|| format!("announced {announced} items and sent {items}"))
+}

@@ -1,0 +1,139 @@
+//! What must hold for any bytes. The fuzz targets and the bounded property tests of `cargo test` run the same bodies.
+
+use std::time::Duration;
+
+use lamplighter::clock::Clock;
+use lamplighter::event::LinkId;
+use lamplighter::limits::{AMI_LINE_BYTES_MAX, AMI_MESSAGE_BYTES_MAX};
+use lamplighter::link::Output;
+use lamplighter::link::ami::codec::{Action, Decoder, Item};
+use lamplighter::link::ami::model::{Model, ModelSettings};
+use lamplighter::link::ami::session::{LoginMethod, Session, SessionSettings};
+use lamplighter::link::known::Known;
+use lamplighter::secret::Secret;
+
+/// Any split reads the same, memory stays bounded, every message is valid JSON. The first byte chooses the split.
+pub fn ami_codec(input: &[u8]) {
+    let Some((split, bytes)) = input.split_first() else { return };
+    let whole = items(bytes, bytes.len());
+    let pieces = items(bytes, usize::from(split % 64) + 1);
+    assert_eq!(whole, pieces);
+}
+
+fn items(bytes: &[u8], piece: usize) -> Vec<String> {
+    let mut decoder = Decoder::new();
+    let mut seen = Vec::new();
+    for piece in bytes.chunks(piece.max(1)) {
+        decoder.push(piece);
+        while let Some(item) = decoder.next() {
+            seen.push(match item {
+                Item::Message(message) => {
+                    let mut json = String::new();
+                    message.write_json(&mut json);
+                    let object: serde_json::Value = serde_json::from_str(&json).expect("a message is valid JSON");
+                    assert!(object.is_object());
+                    assert!(!message.is_empty() && message.as_bytes().len() <= AMI_MESSAGE_BYTES_MAX + 2);
+                    json
+                }
+                other => format!("{other:?}"),
+            });
+        }
+        assert!(decoder.pending().len() <= AMI_MESSAGE_BYTES_MAX + AMI_LINE_BYTES_MAX + 2);
+    }
+    seen
+}
+
+/// Any bytes, any times, any ends: no panic, no timer that spins, nothing after going down, everything answered.
+/// Each step is an operation byte, then what it takes.
+pub fn ami_session(input: &[u8]) {
+    let settings = SessionSettings {
+        link: LinkId::new("fuzz"),
+        user: "gw".into(),
+        secret: Secret::new("gw-secret"),
+        login: LoginMethod::Md5 { plain_fallback: true },
+        event_mask: "on".into(),
+        heartbeat: Duration::from_secs(20),
+        deadline: Duration::from_secs(10),
+        resync_every: Some(Duration::from_secs(600)),
+    };
+    let model = Model::new(ModelSettings::default(), settings.link.clone(), Known::default());
+    let mut session = Session::new(settings, model, 7);
+    let mut now = Clock::system().now();
+    let mut connected = true;
+    let mut ids: Vec<String> = Vec::new();
+    let mut asked = 0usize;
+    let mut answered = 0usize;
+    session.handle_connected("fuzz", now);
+    let mut rest = input;
+    while let Some((operation, after)) = rest.split_first() {
+        rest = after;
+        match operation % 8 {
+            0..=3 => {
+                let length = rest.first().map_or(0, |length| usize::from(*length));
+                let (bytes, after) = rest.split_at(length.min(rest.len()));
+                rest = after;
+                session.handle_bytes(bytes, now);
+            }
+            4 => {
+                // An answer to what was sent last, so that a run gets beyond the login.
+                let id = ids.last().cloned().unwrap_or_default();
+                let text = match rest.first().map_or(0, |byte| byte % 5) {
+                    0 => format!("Response: Success\r\nActionID: {id}\r\nChallenge: 1\r\nEventList: start\r\n\r\n"),
+                    1 => format!("Event: X\r\nActionID: {id}\r\nEventList: Complete\r\n\r\n"),
+                    2 => "Event: FullyBooted\r\nPrivilege: system,all\r\n\r\n".to_owned(),
+                    3 => "Asterisk Call Manager/1\r\n".to_owned(),
+                    _ => format!("Response: Error\r\nActionID: {id}\r\nMessage: Invalid/unknown command\r\n\r\n"),
+                };
+                session.handle_bytes(text.as_bytes(), now);
+            }
+            5 => {
+                let end = now + Duration::from_secs(rest.first().map_or(1, |byte| u64::from(*byte)));
+                let mut steps = 0;
+                while let Some(at) = session.poll_timeout().filter(|at| *at <= end) {
+                    now = now.max(at);
+                    session.handle_timeout(now);
+                    steps += 1;
+                    assert!(steps < 10_000, "the timer spins");
+                }
+                now = end;
+            }
+            6 => asked += usize::from(session.send_action(Action::new("Status"), now).is_ok()),
+            _ => match rest.first().map_or(0, |byte| byte % 3) {
+                0 => session.handle_closed(now),
+                1 => session.handle_stop(now),
+                _ => {
+                    session.handle_closed(now);
+                    drain(&mut session, &mut connected, &mut ids);
+                    session.handle_connected("fuzz", now);
+                    connected = true;
+                }
+            },
+        }
+        drain(&mut session, &mut connected, &mut ids);
+        answered += std::iter::from_fn(|| session.poll_answer()).count();
+    }
+    session.handle_closed(now);
+    drain(&mut session, &mut connected, &mut ids);
+    answered += std::iter::from_fn(|| session.poll_answer()).count();
+    assert_eq!(asked, answered, "every action is answered exactly once");
+}
+
+fn drain(session: &mut Session, connected: &mut bool, ids: &mut Vec<String>) {
+    while let Some(output) = session.poll_output() {
+        assert!(*connected, "{output:?} after going down");
+        match output {
+            Output::Send(bytes) => {
+                let mut decoder = Decoder::without_banner();
+                decoder.push(&bytes);
+                let Some(Item::Message(sent)) = decoder.next() else { panic!("sent what is no message") };
+                ids.push(sent.text("ActionID").expect("every action has an ActionID").into_owned());
+                assert!(decoder.next().is_none(), "one action at a time");
+            }
+            Output::Down(_) => {
+                *connected = false;
+                assert_eq!(session.poll_timeout(), None);
+            }
+            Output::Up | Output::Event(_) => {}
+        }
+    }
+}
