@@ -187,7 +187,9 @@ pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub const API_WRITE_STALL_MAX: Duration = Duration::from_secs(20);
 /// From the first byte awaited to the end of a request's head; past it the connection is closed, an idle one too.
 pub const API_HEADER_READ_MAX: Duration = Duration::from_secs(15);
-/// Bytes hyper keeps of one connection, head of a request included; a longer head is refused with 431.
+/// Bytes of a request's head; a longer one is refused with 431 and the connection closed.
+pub const API_HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Bytes kept of one connection in each direction; at it the handler, or the peer, waits.
 pub const API_CONNECTION_BYTES_MAX: usize = 64 * 1024;
 /// After the stop signal, for answers under way; past it their connections are dropped.
 pub const API_STOP_GRACE: Duration = Duration::from_secs(1);

@@ -76,12 +76,17 @@ impl Feed {
         self.ring.subscribe()
     }
 
+    /// The newest entry taken from the log's broadcast.
+    pub(super) fn last(&self) -> Seq {
+        self.ring.borrow().last
+    }
+
     pub(super) fn identity(&self) -> &Identity {
         &self.identity
     }
 
     async fn take(&self, mut entries: Vec<Arc<Entry>>, log: &Arc<dyn LogReader>) {
-        let last = self.ring.borrow().last;
+        let last = self.last();
         entries.retain(|entry| entry.seq > last);
         let (Some(first), Some(newest)) = (entries.first(), entries.last()) else { return };
         let (first, newest) = (first.seq, newest.seq);

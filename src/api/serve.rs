@@ -1,7 +1,7 @@
 //! The sockets of the API: accepts, bounds and ends connections; knows no route.
 //!
 //! Source: HTTP/1.1 (RFC 9112) by hyper. Plain TCP; whoever has other streams uses [`serve_connection`].
-//! Bounds: [`API_CONNECTIONS_MAX`] at once, one more waits in the listen queue; a request's head arrives within
+//! Bounds: [`API_CONNECTIONS_MAX`] at once, one more waits in the listen queue; a request's head is [`API_HEAD_BYTES_MAX`] at most and arrives within
 //! [`API_HEADER_READ_MAX`], which also ends idle connections; a peer that takes no byte for `API_WRITE_STALL_MAX` is
 //! dropped; after the stop signal answers under way have [`API_STOP_GRACE`].
 
@@ -24,7 +24,9 @@ use tokio::time::{sleep, timeout};
 use super::auth::Peer;
 use super::metrics::Metrics;
 use super::stall::StallGuard;
-use crate::limits::{API_CONNECTION_BYTES_MAX, API_CONNECTIONS_MAX, API_HEADER_READ_MAX, API_STOP_GRACE};
+use crate::limits::{
+    API_CONNECTION_BYTES_MAX, API_CONNECTIONS_MAX, API_HEAD_BYTES_MAX, API_HEADER_READ_MAX, API_STOP_GRACE,
+};
 
 /// A pause where the machine has no descriptor left, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -98,6 +100,7 @@ pub async fn serve_connection<S>(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(API_HEADER_READ_MAX)
+        .max_header_size(API_HEAD_BYTES_MAX)
         .max_buf_size(API_CONNECTION_BYTES_MAX)
         .serve_connection(stream, service)
         .with_upgrades();

@@ -25,7 +25,7 @@ use super::view::{Ask, Query, Summary};
 use crate::limits::API_PART_ANSWER_MAX;
 
 /// JSON that was written before. What is true at this moment is not to be kept by anyone on the way.
-struct Json(Bytes);
+pub(in crate::api) struct Json(Bytes);
 
 impl IntoResponse for Json {
     fn into_response(self) -> Response {
