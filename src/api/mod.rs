@@ -20,7 +20,6 @@
 pub mod auth;
 pub mod error;
 pub mod feed;
-pub mod lamps;
 pub mod metrics;
 mod objects;
 mod page;
@@ -41,7 +40,6 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 pub use self::auth::{Scope, Scopes, TokenVerifier};
 pub use self::feed::Feed;
-pub use self::lamps::{LampQuery, LampRefusal, LampView, LinkHealth, Why};
 pub use self::metrics::Metrics;
 pub use self::router::router;
 pub use self::serve::{serve, serve_connection};
@@ -49,6 +47,7 @@ pub use self::view::{Query, View};
 use crate::clock::{Clock, Instant};
 use crate::event::{GatewayId, LinkId, Seq};
 use crate::limits::API_LOG_READS_MAX;
+use crate::lamp::LampCommand;
 use crate::link::figures::LinkFigures;
 use crate::log::record::{Entry, Identity};
 
@@ -110,7 +109,7 @@ pub struct Wiring {
     /// Filled by [`Feed::run`].
     pub feed: Arc<Feed>,
     /// The other end is the lamp stage.
-    pub lamps: mpsc::Sender<LampQuery>,
+    pub lamps: mpsc::Sender<LampCommand>,
     pub tokens: TokenVerifier,
     pub metrics: Arc<Metrics>,
 }

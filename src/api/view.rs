@@ -89,6 +89,23 @@ pub struct View {
     metrics: Arc<Metrics>,
     entries: Rate,
     rates: BTreeMap<LinkId, LinkRates>,
+    keeper: Option<Keeper>,
+    /// The last entry the keeper has.
+    kept: Seq,
+}
+
+/// Who is given the fold now and then, so that the next start need not fold the whole log.
+pub struct Keeper {
+    /// Entries between two times.
+    pub every: u64,
+    /// Keeps it in the background; the task is waited for at the end only.
+    pub keep: Box<dyn FnMut(&State) -> Option<JoinHandle<()>> + Send>,
+}
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeper").field("every", &self.every).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -135,7 +152,14 @@ impl View {
     /// `state` is what the log held at the start.
     pub fn new(state: State, clock: Clock, links: watch::Receiver<Arc<[ApiLink]>>, metrics: Arc<Metrics>) -> Self {
         let entries = Rate::start(clock.now(), state.seq.0);
-        Self { state, clock, links, metrics, entries, rates: BTreeMap::new() }
+        let kept = state.seq;
+        Self { state, clock, links, metrics, entries, rates: BTreeMap::new(), keeper: None, kept }
+    }
+
+    #[must_use]
+    pub fn with_keeper(mut self, keeper: Keeper) -> Self {
+        self.keeper = Some(keeper);
+        self
     }
 
     /// Folds and answers until nobody can ask any more.
@@ -160,19 +184,35 @@ impl View {
                         batches_in_a_row = 0;
                         self.handle_query(query);
                     }
-                    None => return,
+                    None => break,
                 },
                 _ = ticks.tick() => self.sample(self.clock.now()),
                 // A full row, and nobody asks.
                 () = std::future::ready(()), if batches_in_a_row > 0 => batches_in_a_row = 0,
             }
         }
+        if let Some(keeping) = self.keep(1) {
+            let _ = keeping.await;
+        }
+    }
+
+    /// Gives the fold to its keeper once it has moved by `every` entries.
+    fn keep(&mut self, every: u64) -> Option<JoinHandle<()>> {
+        let keeper = self.keeper.as_mut()?;
+        if self.state.seq.0 < self.kept.0 + every {
+            return None;
+        }
+        self.kept = self.state.seq;
+        (keeper.keep)(&self.state)
     }
 
     pub fn handle_flushed(&mut self, batch: &[Logged]) {
         for Logged { entry, event } in batch {
             self.state.apply(entry, event);
             self.metrics.count_event(entry.link.as_ref(), entry.kind.as_str());
+        }
+        if let Some(every) = self.keeper.as_ref().map(|keeper| keeper.every) {
+            self.keep(every);
         }
     }
 
@@ -182,6 +222,9 @@ impl View {
         // Whoever asked may have gone.
         match query {
             Query::Json { ask, reply } => drop(reply.send(self.answer(&ask, now))),
+            Query::Known { link, reply } => {
+                drop(reply.send(self.state.links.get(&link).map(LinkState::known).unwrap_or_default()));
+            }
             Query::Summary { reply } => drop(reply.send(self.summary(now))),
         }
     }

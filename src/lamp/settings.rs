@@ -55,12 +55,14 @@ pub struct GpioSettings {
     pub active_low: bool,
 }
 
-/// Up to three LEDs of the kernel's LED class, by name.
+/// LEDs of the kernel's LED class, by name: up to one a channel, or a single one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LedSettings {
     pub red: Option<String>,
     pub green: Option<String>,
     pub blue: Option<String>,
+    /// One LED of whatever colour, lit while any channel is.
+    pub single: Option<String>,
 }
 
 /// A GPIO line: `gpiochip0:17`, `/dev/gpiochip0:17`, `gpiochip0:STATUS_RED`, or `STATUS_RED` wherever it is.

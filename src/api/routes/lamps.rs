@@ -10,10 +10,10 @@ use tokio::time::timeout;
 use super::{Json, asked, names, seconds};
 use crate::api::AppState;
 use crate::api::error::Problem;
-use crate::api::lamps::{LampQuery, LampRefusal, LampView};
 use crate::api::objects::{Page, to_json};
 use crate::api::query::Params;
 use crate::event::{LampId, LampState};
+use crate::lamp::{LampCommand, LampRefused, LampView};
 use crate::limits::API_PART_ANSWER_MAX;
 
 const LAMP_STATES: [&str; 11] = [
@@ -53,9 +53,8 @@ pub(in crate::api) async fn one(
 ) -> Result<Json, Problem> {
     Params::parse(&uri, &[])?;
     let lamp = LampId::new(names(path)?);
-    let asked = asked(&app.lamps, |reply| LampQuery::One { lamp: lamp.clone(), reply }, "the lamp stage");
-    match asked.await? {
-        Some(view) => Ok(Json(to_json(&view))),
+    match every(&app).await?.iter().find(|view| view.lamp == lamp) {
+        Some(view) => Ok(Json(to_json(view))),
         None => Err(no_such_lamp(&lamp)),
     }
 }
@@ -67,7 +66,7 @@ pub(in crate::api) async fn test(
 ) -> Result<StatusCode, Problem> {
     Params::parse(&uri, &[])?;
     let lamp = LampId::new(names(path)?);
-    command(&app, &lamp, |lamp, reply| LampQuery::Test { lamp, reply }).await
+    command(&app, &lamp, |lamp, reply| LampCommand::Test { lamp, reply }).await
 }
 
 pub(in crate::api) async fn identify(
@@ -77,20 +76,20 @@ pub(in crate::api) async fn identify(
 ) -> Result<StatusCode, Problem> {
     Params::parse(&uri, &[])?;
     let lamp = LampId::new(names(path)?);
-    command(&app, &lamp, |lamp, reply| LampQuery::Identify { lamp, reply }).await
+    command(&app, &lamp, |lamp, reply| LampCommand::Identify { lamp, reply }).await
 }
 
 pub(super) async fn every(app: &AppState) -> Result<Vec<LampView>, Problem> {
-    asked(&app.lamps, |reply| LampQuery::List { reply }, "the lamp stage").await
+    asked(&app.lamps, |reply| LampCommand::Query { reply }, "the lamp stage").await
 }
 
-type Reply = oneshot::Sender<Result<(), LampRefusal>>;
+type Reply = oneshot::Sender<Result<(), LampRefused>>;
 
 /// A command is not queued up behind others: a person who pressed twice wants to hear that it does not work.
 async fn command(
     app: &AppState,
     lamp: &LampId,
-    query: impl FnOnce(LampId, Reply) -> LampQuery,
+    query: impl FnOnce(LampId, Reply) -> LampCommand,
 ) -> Result<StatusCode, Problem> {
     let (reply, answer) = oneshot::channel();
     match app.lamps.try_send(query(lamp.clone(), reply)) {
@@ -105,8 +104,8 @@ async fn command(
     }
     match timeout(API_PART_ANSWER_MAX, answer).await {
         Ok(Ok(Ok(()))) => Ok(StatusCode::NO_CONTENT),
-        Ok(Ok(Err(LampRefusal::NoSuchLamp))) => Err(no_such_lamp(lamp)),
-        Ok(Ok(Err(LampRefusal::Unavailable(why)))) => Err(Problem::unavailable(format!("lamp `{lamp}`: {why}"))),
+        Ok(Ok(Err(LampRefused::Unknown { .. }))) => Err(no_such_lamp(lamp)),
+        Ok(Ok(Err(refused @ LampRefused::Broken { .. }))) => Err(Problem::unavailable(refused.to_string())),
         Ok(Err(_)) => Err(Problem::unavailable("the lamp stage ended meanwhile; try again")),
         Err(_) => {
             let within = seconds(API_PART_ANSWER_MAX);

@@ -19,6 +19,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tower::ServiceExt;
 
 use super::*;
+use crate::lamp::{LampRefused, LampView, LinkHealth, Shows, Why};
 use crate::clock::Timestamp;
 use crate::event::{
     AgentState, AgentStateEvent, Body as EventBody, CallEvent, CallKind, DeviceState, DeviceStateEvent, Event, LampId,
@@ -128,7 +129,7 @@ impl House {
         Self::with_lamps(lamp_board())
     }
 
-    pub(super) fn with_lamps(lamps: mpsc::Sender<LampQuery>) -> Self {
+    pub(super) fn with_lamps(lamps: mpsc::Sender<LampCommand>) -> Self {
         let clock = Clock::system();
         let log = Arc::new(MemoryLog::default());
         let identity = Arc::new(Identity { gateway: GatewayId::new("seoul-1"), log: "5f3a".into() });
@@ -346,24 +347,21 @@ fn tokens(token: &str) -> Option<Scopes> {
 }
 
 /// Lamps desk-1 to desk-3; desk-3 is broken.
-fn lamp_board() -> mpsc::Sender<LampQuery> {
+fn lamp_board() -> mpsc::Sender<LampCommand> {
     let (ask, mut asked) = mpsc::channel(LAMP_COMMANDS_QUEUED_MAX);
     tokio::spawn(async move {
         while let Some(query) = asked.recv().await {
             let known = |lamp: &LampId| ["desk-1", "desk-2", "desk-3"].contains(&lamp.as_str());
             let told = |lamp: &LampId| match lamp.as_str() {
-                "desk-3" => Err(LampRefusal::Unavailable("usb 27b8:01ed is not answering".into())),
+                "desk-3" => Err(LampRefused::Broken { lamp: lamp.clone(), reason: "usb 27b8:01ed is not answering".into() }),
                 _ if known(lamp) => Ok(()),
-                _ => Err(LampRefusal::NoSuchLamp),
+                _ => Err(LampRefused::Unknown { lamp: lamp.clone() }),
             };
             match query {
-                LampQuery::List { reply } => {
+                LampCommand::Query { reply } => {
                     drop(reply.send(["desk-2", "desk-1", "desk-3"].into_iter().map(lamp_view).collect()));
                 }
-                LampQuery::One { lamp, reply } => {
-                    drop(reply.send(known(&lamp).then(|| lamp_view(lamp.as_str()))));
-                }
-                LampQuery::Test { lamp, reply } | LampQuery::Identify { lamp, reply } => drop(reply.send(told(&lamp))),
+                LampCommand::Test { lamp, reply } | LampCommand::Identify { lamp, reply } => drop(reply.send(told(&lamp))),
             }
         }
     });
@@ -374,7 +372,7 @@ fn lamp_view(name: &str) -> LampView {
     let ok = name != "desk-3";
     LampView {
         lamp: name.into(),
-        shows: "device:front-desk/0101".into(),
+        shows: Shows::Device("front-desk".into(), "0101".into()),
         state: if ok { LampState::Ringing } else { LampState::Lost },
         pattern: PatternView {
             colour: "#ffb000".into(),
@@ -388,13 +386,12 @@ fn lamp_view(name: &str) -> LampView {
         fault: (!ok).then(|| "usb 27b8:01ed is not answering".into()),
         why: Why {
             seq: Some(Seq(7)),
-            time: Some(Timestamp(1_795_321_560_123)),
-            rule: "ringing: a call is alerting".into(),
+            rule: "ringing: a call is alerting",
             link: Some(LinkHealth {
                 link: FRONT_DESK.into(),
                 up: true,
                 stale: false,
-                since: Timestamp(1_795_321_560_000),
+                since: Some(Timestamp(1_795_321_560_000)),
                 last_error: None,
             }),
         },

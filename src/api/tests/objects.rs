@@ -238,7 +238,7 @@ async fn a_command_that_finds_the_lamps_busy_is_refused_at_once() {
     let (lamps, _nobody_answers) = mpsc::channel(1);
     let house = House::with_lamps(lamps);
     let (reply, _answer) = tokio::sync::oneshot::channel();
-    house.app.lamps.try_send(LampQuery::List { reply }).unwrap();
+    house.app.lamps.try_send(LampCommand::Query { reply }).unwrap();
     let answer = house.ask(Method::POST, "/api/v1/lamps/desk-1/test", Some("caller")).await;
     assert!(answer.problem(503).contains("too many commands wait"));
 }

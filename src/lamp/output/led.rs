@@ -19,8 +19,8 @@ use crate::limits::LAMP_ATTRIBUTE_BYTES_MAX;
 
 #[derive(Debug)]
 pub(super) struct LedLamp {
-    /// Red, green, blue.
-    leds: [Option<Led>; 3],
+    /// Red, green, blue, single.
+    leds: [Option<Led>; 4],
 }
 
 #[derive(Debug)]
@@ -32,7 +32,7 @@ struct Led {
 impl LedLamp {
     pub(super) fn open(settings: &LedSettings, root: &Path) -> Result<Self, String> {
         let open = |name: &Option<String>| name.as_ref().map(|name| Led::open(root, name)).transpose();
-        let mut lamp = Self { leds: [open(&settings.red)?, open(&settings.green)?, open(&settings.blue)?] };
+        let mut lamp = Self { leds: [open(&settings.red)?, open(&settings.green)?, open(&settings.blue)?, open(&settings.single)?] };
         lamp.show(Frame::DARK)?;
         Ok(lamp)
     }
@@ -54,7 +54,7 @@ impl LedLamp {
     }
 
     fn levels(&self, frame: Frame) -> impl Iterator<Item = (&Led, u32)> {
-        let channels = |colour: Colour| [colour.r, colour.g, colour.b];
+        let channels = |colour: Colour| [colour.r, colour.g, colour.b, colour.r.max(colour.g).max(colour.b)];
         let pairs = self.leds.iter().zip(channels(frame.dimmed).into_iter().zip(channels(frame.switched)));
         pairs.filter_map(|(led, (dimmed, switched))| {
             let led = led.as_ref()?;

@@ -1,0 +1,503 @@
+//! The task tree: every task, every channel, the shutdown order. The only place that knows all stages.
+//!
+//! | channel | from → to | capacity | when full |
+//! | --- | --- | --- | --- |
+//! | `events` | links, lamps → log | `LINK_EVENTS_QUEUED_MAX` for each link | the link stops reading its socket, and the PBX waits or drops us; a lamp's report waits with its lamp, the newest only |
+//! | `entries` | log → lamps | `ENTRIES_QUEUED_MAX` | the log waits; the lamp stage never blocks |
+//! | `durable` | log → API's view | `DURABLE_BATCHES_QUEUED_MAX` | the log's flusher waits |
+//! | `stream` | log → API's feed | `STREAM_LAG_MAX` | the feed reads what it missed from the log |
+//! | `flushed`, `health` | log → all | the latest | coalesces |
+//! | `commands` | API → lamps | `LAMP_COMMANDS_QUEUED_MAX` | refused |
+//! | `queries` | API → view | `VIEW_QUERIES_QUEUED_MAX` | the request waits, then 503 |
+//! | `lamp settings`, `links` | here → lamps, API | the latest | coalesces |
+//!
+//! Start: log, lamps, view, API, links, in this order, so that nothing is received before it can be kept.
+//! Stop: links say goodbye, lamps go dark, the log commits what is left, the API ends its streams, the state is
+//! checkpointed; all within `SHUTDOWN_GRACE`.
+//! Reload: links and lamps that changed are ended and begun; what cannot change while running is said and left.
+
+mod rebuild;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::api::{self, ApiLink, AppState, Feed, Metrics, TokenVerifier, View};
+use crate::cli::{self, exit};
+use crate::clock::{Clock, Instant};
+use crate::config::{self, Config};
+use crate::event::{Body, DownReason, Event, LinkDownEvent, LinkId, Seq, Submitted};
+use crate::lamp::{LampChannels, LampCommand, LampSettings, LampStage, Rigging, VirtualBoard};
+use crate::limits::{
+    DURABLE_BATCHES_QUEUED_MAX, ENTRIES_QUEUED_MAX, LAMP_COMMANDS_QUEUED_MAX, LINK_EVENTS_QUEUED_MAX, LINKS_MAX,
+    SHUTDOWN_GRACE, STREAM_LAG_MAX, VIEW_QUERIES_QUEUED_MAX,
+};
+use crate::link::backoff::Backoff;
+use crate::link::driver::{Connect, LinkDriver, net};
+use crate::link::figures::LinkFigures;
+use crate::link::known::Known;
+use crate::log::cursor::Cursors;
+use crate::log::driver::{Committing, LogChannels, LogHealth, LogSettings, LogStats};
+use crate::log::memory::MemoryStore;
+use crate::log::record::{Entry, Identity};
+use crate::log::retention::Retention;
+use crate::log::store::Store;
+use crate::log::{Reader, StoreError};
+
+use self::rebuild::{Checkpoints, rebuild};
+use self::settings::{FlushedLog, lamp_settings, session};
+
+/// What differs between a box, the demo and a simulation.
+#[derive(Clone)]
+pub struct World {
+    pub clock: Clock,
+    /// Of every link's jitter.
+    pub seed: u64,
+    pub storage: Storage,
+    pub rigging: Rigging,
+    /// How a link's addresses are reached.
+    pub connect: Arc<dyn Fn(&LinkId, &config::Link) -> Connect + Send + Sync>,
+    pub tokens: TokenVerifier,
+}
+
+/// Where the log is kept.
+#[derive(Clone)]
+pub enum Storage {
+    /// In the data folder.
+    Disk,
+    /// For virtual time; the clone survives the gateway as a disk would.
+    Memory(MemoryStore),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Log(#[from] StoreError),
+    #[error("log cursors in {}: {error}; check that the folder is this user's to write", folder.display())]
+    Cursors { folder: std::path::PathBuf, error: std::io::Error },
+    #[error("api.listen: cannot listen on {address}: {error}; another program has the port, or the address is not this machine's")]
+    Listen { address: SocketAddr, error: std::io::Error },
+}
+
+/// A gateway that runs: tasks under one owner.
+pub struct Gateway {
+    world: World,
+    config: Config,
+    /// Where the API listens; ports that were 0 are filled in.
+    pub api: Vec<SocketAddr>,
+    pub board: VirtualBoard,
+    pub log: Reader,
+    pub identity: Arc<Identity>,
+    pub flushed: watch::Receiver<Seq>,
+    pub stats: LogStats,
+    /// Entries as they are flushed; a slow receiver lags and reads the rest from `log`.
+    pub stream: broadcast::Sender<Arc<Entry>>,
+    pub lamps: mpsc::Sender<LampCommand>,
+    events: mpsc::Sender<Submitted>,
+    queries: mpsc::Sender<api::Query>,
+    links: BTreeMap<LinkId, RunningLink>,
+    api_links: watch::Sender<Arc<[ApiLink]>>,
+    lamp_settings: watch::Sender<Arc<LampSettings>>,
+    lamps_stop: watch::Sender<bool>,
+    api_stop: watch::Sender<bool>,
+    lamp_task: JoinHandle<()>,
+    log_task: JoinHandle<()>,
+    view_task: JoinHandle<()>,
+    feed_task: JoinHandle<()>,
+    api_task: JoinHandle<()>,
+}
+
+struct RunningLink {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+    shown: ApiLink,
+}
+
+impl World {
+    /// The machine itself.
+    pub fn of_this_machine(tokens: TokenVerifier, board: VirtualBoard) -> Self {
+        Self {
+            clock: Clock::system(),
+            seed: fastrand::u64(..),
+            storage: Storage::Disk,
+            rigging: Rigging::of_this_machine(board),
+            connect: Arc::new(|_, link| net::connector(link.addresses.clone(), link.tls.clone())),
+            tokens,
+        }
+    }
+}
+
+impl Gateway {
+    /// Opens the log, rebuilds the state and starts every stage.
+    ///
+    /// # Errors
+    /// The data folder or an address cannot be had; nothing is left running.
+    pub async fn start(config: Config, world: World) -> Result<Self, StartError> {
+        let started = world.clock.now();
+        let listeners = listen(&config.api.listen).await?;
+        let api = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let (events, submitted) = mpsc::channel(LINKS_MAX * LINK_EVENTS_QUEUED_MAX);
+        let (entries_sender, entries) = mpsc::channel(ENTRIES_QUEUED_MAX);
+        let (durable_sender, durable) = mpsc::channel(DURABLE_BATCHES_QUEUED_MAX);
+        let (flushed_sender, flushed) = watch::channel(Seq(0));
+        let (health_sender, health) = watch::channel(LogHealth::Good);
+        let (stream, feed_stream) = broadcast::channel(STREAM_LAG_MAX);
+        let (lamps, commands) = mpsc::channel(LAMP_COMMANDS_QUEUED_MAX);
+        let (queries, asked) = mpsc::channel(VIEW_QUERIES_QUEUED_MAX);
+        let (lamps_stop, mut lamps_stopped) = watch::channel(false);
+        let (api_stop, api_stopped) = watch::channel(false);
+        let (api_links, api_links_shown) = watch::channel(Arc::from([]));
+        let (lamp_settings, lamp_settings_shown) = watch::channel(Arc::new(lamp_settings(&config)));
+
+        // The log, and what it says was true.
+        let stats = LogStats::default();
+        let channels = LogChannels {
+            events: submitted,
+            entries: entries_sender,
+            durable: durable_sender,
+            flushed: flushed_sender,
+            stream: stream.clone(),
+            health: health_sender,
+        };
+        let opened = open_log(&config, &world, channels, stats.clone())?;
+        let mut state = rebuild(&opened.reader, opened.checkpoints.as_ref()).await;
+        state.retain(|link| config.links.contains_key(link), |lamp| config.lamps.contains_key(lamp));
+        for (id, link) in &state.links {
+            if link.up {
+                let event = cut_off(id, link.address.clone(), "the gateway stopped without notice");
+                let _ = events.send(stamped(&world.clock, event)).await;
+            }
+        }
+
+        let channels = LampChannels {
+            entries,
+            events: events.clone(),
+            commands,
+            health: health.clone(),
+            settings: lamp_settings_shown,
+        };
+        let stage = LampStage::new(state.clone(), channels, world.rigging.clone(), world.clock);
+        let lamp_task = tokio::spawn(stage.run(async move {
+            let _ = lamps_stopped.wait_for(|stop| *stop).await;
+        }));
+
+        let metrics = Arc::new(Metrics::default());
+        let view = View::new(state.clone(), world.clock, api_links_shown, Arc::clone(&metrics));
+        let view = match opened.checkpoints {
+            Some(checkpoints) => view.with_keeper(checkpoints.keeper()),
+            None => view,
+        };
+        let view_task = tokio::spawn(view.run(durable, asked));
+
+        let log: Arc<dyn api::LogReader> = Arc::new(FlushedLog::new(&opened.reader, &stats, &opened.cursors));
+        let identity = Arc::new(Identity { gateway: config.gateway.id.clone(), log: opened.identity });
+        let feed = Feed::new(Arc::clone(&identity), opened.reader.last());
+        let feed_task = tokio::spawn(Arc::clone(&feed).run(feed_stream, Arc::clone(&log), api_stopped.clone()));
+        let app = AppState::new(api::Wiring {
+            gateway: config.gateway.id.clone(),
+            identity: Arc::clone(&identity),
+            clock: world.clock,
+            started,
+            log,
+            log_bytes_max: config.log.max_bytes,
+            log_health: health,
+            view: queries.clone(),
+            feed,
+            lamps: lamps.clone(),
+            tokens: Arc::clone(&world.tokens),
+            metrics: Arc::clone(&metrics),
+        });
+        let api_task = tokio::spawn(api::serve(listeners, api::router(app), metrics, api_stopped));
+
+        let mut gateway = Self {
+            board: world.rigging.board.clone(),
+            world,
+            api,
+            log: opened.reader,
+            identity,
+            flushed,
+            stats,
+            stream,
+            lamps,
+            events,
+            queries,
+            links: BTreeMap::new(),
+            api_links,
+            lamp_settings,
+            lamps_stop,
+            api_stop,
+            lamp_task,
+            log_task: opened.task,
+            view_task,
+            feed_task,
+            api_task,
+            config,
+        };
+        let links: Vec<_> = gateway.config.links.clone().into_iter().collect();
+        for (id, link) in links {
+            let known = state.links.get(&id).map(|link| link.known()).unwrap_or_default();
+            gateway.start_link(id, &link, known);
+        }
+        gateway.show_links();
+        Ok(gateway)
+    }
+
+    fn start_link(&mut self, id: LinkId, link: &config::Link, known: Known) {
+        let (stop, stopped) = watch::channel(false);
+        let figures = Arc::new(LinkFigures::default());
+        // Links of one box do not retry in step, and a seed repeats a run.
+        let seed = id.as_str().bytes().fold(self.world.seed, |seed, byte| seed.rotate_left(5) ^ u64::from(byte));
+        let shown = ApiLink { id: id.clone(), dialect: link.dialect.name(), figures: Arc::clone(&figures) };
+        let driver = LinkDriver {
+            session: session(&id, link, known, seed),
+            connect: (self.world.connect)(&id, link),
+            id: id.clone(),
+            dialect: link.dialect.name(),
+            addresses: link.addresses.iter().map(ToString::to_string).collect(),
+            backoff: Backoff::new(link.addresses.len(), seed),
+            clock: self.world.clock,
+            events: self.events.clone(),
+            figures,
+            stop: stopped,
+        };
+        let task = tokio::spawn(driver.run());
+        self.links.insert(id, RunningLink { stop, task, shown });
+    }
+
+    fn show_links(&self) {
+        self.api_links.send_replace(self.links.values().map(|link| link.shown.clone()).collect());
+    }
+
+    /// Follows a new configuration. What cannot change while running keeps its value until the next start, and is said.
+    pub async fn reload(&mut self, config: Config) {
+        for (key, differs) in [
+            ("gateway", config.gateway != self.config.gateway),
+            ("api", config.api != self.config.api),
+            ("log", config.log != self.config.log),
+        ] {
+            if differs {
+                tracing::warn!("[{key}] changed; it counts from the next start, everything else from this moment");
+            }
+        }
+        let ended: Vec<LinkId> =
+            self.links.keys().filter(|id| config.links.get(*id) != self.config.links.get(*id)).cloned().collect();
+        let mut known = BTreeMap::new();
+        for id in &ended {
+            if let Some(link) = self.links.remove(id) {
+                end_link(link).await;
+            }
+        }
+        if !ended.is_empty() {
+            self.settled().await;
+            for id in &ended {
+                known.insert(id.clone(), self.known(id).await);
+            }
+        }
+        let Config { gateway, api, log, .. } = self.config.clone();
+        self.config = Config { gateway, api, log, ..config };
+        let begun: Vec<_> =
+            self.config.links.iter().filter(|(id, _)| !self.links.contains_key(*id)).map(|(id, link)| (id.clone(), link.clone())).collect();
+        let begun_count = begun.len();
+        for (id, link) in begun {
+            let known = known.remove(&id).unwrap_or_default();
+            self.start_link(id, &link, known);
+        }
+        self.show_links();
+        self.lamp_settings.send_replace(Arc::new(lamp_settings(&self.config)));
+        tracing::info!("configuration reloaded: {} links ended, {begun_count} begun", ended.len());
+    }
+
+    /// Waits until what was told so far is flushed, but not for ever: a full disk must not block a reload.
+    async fn settled(&mut self) {
+        let stats = self.stats.clone();
+        let events = self.events.clone();
+        let settled = || stats.unflushed() == 0 && events.capacity() == events.max_capacity();
+        let mut flushed = self.flushed.clone();
+        let _ = timeout(Duration::from_secs(2), flushed.wait_for(|_| settled())).await;
+    }
+
+    async fn known(&self, link: &LinkId) -> Known {
+        let (reply, answer) = oneshot::channel();
+        let query = api::Query::Known { link: link.clone(), reply };
+        match self.queries.send(query).await {
+            Ok(()) => answer.await.unwrap_or_default(),
+            Err(_) => Known::default(),
+        }
+    }
+
+    /// Ends every stage in the data's order. False where something had to be left behind.
+    pub async fn stop(self) -> bool {
+        timeout(SHUTDOWN_GRACE, self.end()).await.is_ok()
+    }
+
+    async fn end(self) {
+        let Self { links, lamps_stop, api_stop, events, lamps, queries, .. } = self;
+        let ending: Vec<_> = links.into_values().map(|link| tokio::spawn(end_link(link))).collect();
+        for link in ending {
+            let _ = link.await;
+        }
+        lamps_stop.send_replace(true);
+        let _ = self.lamp_task.await;
+        drop((events, lamps));
+        let _ = self.log_task.await;
+        api_stop.send_replace(true);
+        let _ = self.feed_task.await;
+        let _ = self.api_task.await;
+        drop(queries);
+        let _ = self.view_task.await;
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("api", &self.api).field("log", &self.log).finish_non_exhaustive()
+    }
+}
+
+async fn end_link(link: RunningLink) {
+    link.stop.send_replace(true);
+    let _ = link.task.await;
+}
+
+async fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        let listener = TcpListener::bind(address).await;
+        listeners.push(listener.map_err(|error| StartError::Listen { address: *address, error })?);
+    }
+    Ok(listeners)
+}
+
+struct OpenedLog {
+    reader: Reader,
+    identity: String,
+    cursors: Cursors,
+    checkpoints: Option<Checkpoints>,
+    task: JoinHandle<()>,
+}
+
+fn open_log(config: &Config, world: &World, channels: LogChannels, stats: LogStats) -> Result<OpenedLog, StartError> {
+    let settings = |cursors: &Cursors| LogSettings {
+        commit_interval: config.log.commit_interval,
+        retention: Retention { keep: config.log.keep, max_bytes: config.log.max_bytes },
+        cursors: cursors.clone(),
+        clock: world.clock,
+    };
+    match &world.storage {
+        Storage::Memory(store) => {
+            let cursors = Cursors::in_memory();
+            let reader = crate::log::EntryStore::reader(store);
+            let task = crate::log::driver::spawn(store.clone(), Committing::Inline, settings(&cursors), channels, stats);
+            Ok(OpenedLog { reader, identity: "00000000".to_owned(), cursors, checkpoints: None, task })
+        }
+        Storage::Disk => {
+            let folder = config.gateway.data_dir.join("log");
+            let store = Store::open(&folder)?;
+            let cursors =
+                Cursors::open(&folder).map_err(|error| StartError::Cursors { folder: folder.clone(), error })?;
+            let reader = crate::log::EntryStore::reader(&store);
+            let identity = store.identity().to_owned();
+            let checkpoints = Some(Checkpoints::new(&folder));
+            let task = crate::log::driver::spawn(store, Committing::Thread, settings(&cursors), channels, stats);
+            Ok(OpenedLog { reader, identity, cursors, checkpoints, task })
+        }
+    }
+}
+
+/// A link that is up in the log although nobody listens: it went down without a word.
+fn cut_off(id: &LinkId, address: Option<String>, detail: &str) -> Event {
+    let body = LinkDownEvent { address, reason: DownReason::Closed, retry_in_s: Some(0), detail: detail.to_owned() };
+    Event::link(id, Body::LinkDown(body))
+}
+
+fn stamped(clock: &Clock, event: Event) -> Submitted {
+    Submitted { at: clock.timestamp(), clock_unset: !clock.is_set(), event }
+}
+
+/// `lamplighter run`: until SIGTERM or SIGINT; SIGHUP reloads.
+pub fn run(path: &Path) -> ExitCode {
+    let config = match cli::load_config(path) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("lamplighter: no threads to run on: {error}");
+            return ExitCode::from(exit::UNAVAILABLE);
+        }
+    };
+    let code = runtime.block_on(serve(path, config));
+    // What is still blocking (a hung disk) does not keep a stopped service alive.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    code
+}
+
+/// Two workers: the box has few cores, and the heavy work (the store, its reads) has threads of its own.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(16).enable_all().build()
+}
+
+async fn serve(path: &Path, config: Config) -> ExitCode {
+    let signals = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::hangup()),
+    );
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
+        eprintln!("lamplighter: signals cannot be received on this system");
+        return ExitCode::from(exit::UNAVAILABLE);
+    };
+    let tokens = settings::token_verifier(&config.gateway.data_dir);
+    let begun: Instant = Clock::system().now();
+    let world = World::of_this_machine(tokens, VirtualBoard::new());
+    let mut gateway = match Gateway::start(config, world).await {
+        Ok(gateway) => gateway,
+        Err(error) => {
+            eprintln!("lamplighter: {error}");
+            return ExitCode::from(exit::UNAVAILABLE);
+        }
+    };
+    let addresses: Vec<_> = gateway.api.iter().map(|address| format!("http://{address}")).collect();
+    tracing::info!(
+        "gateway {} listening on {} after {:?}; log {} holds {} to {}",
+        gateway.identity.gateway,
+        addresses.join(", "),
+        Clock::system().now() - begun,
+        gateway.identity.log,
+        gateway.log.first(),
+        gateway.log.last()
+    );
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => match config::load(path) {
+                Ok(config) => gateway.reload(config).await,
+                Err(faults) => {
+                    for fault in &faults {
+                        tracing::error!("{fault}");
+                    }
+                    tracing::error!("{}: {} faults; the configuration in use stays", path.display(), faults.len());
+                }
+            },
+        }
+    }
+    tracing::info!("stopping");
+    match gateway.stop().await {
+        true => tracing::info!("stopped; every event is on disk"),
+        false => tracing::warn!("stopped after {SHUTDOWN_GRACE:?} without waiting for the rest; the log holds what was flushed"),
+    }
+    ExitCode::SUCCESS
+}

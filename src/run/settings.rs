@@ -1,0 +1,178 @@
+//! The site's settings as each stage takes them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lamp_pattern::{Colour, Effect, Pattern};
+
+use crate::api::{self, Scopes, TokenVerifier};
+use crate::config::{self, AgentNames, Config, Dialect, Native};
+use crate::event::{LinkId, Seq};
+use crate::lamp::{
+    GpioLine, GpioSettings, LampSettings, LedSettings, LineRef, OutputSettings, Patterns, Shows, SiteLamp,
+};
+use crate::link::ami::model::{AgentNaming, Model, ModelSettings, NativeMode};
+use crate::link::ami::session::{LoginMethod, Session, SessionSettings};
+use crate::link::known::Known;
+use crate::log::cursor::Cursors;
+use crate::log::driver::LogStats;
+use crate::log::record::Entry;
+use crate::log::{ReadError, Reader};
+use crate::tokens::{Scope, TokenFile};
+
+pub(super) fn session(id: &LinkId, link: &config::Link, known: Known, seed: u64) -> Session {
+    let Dialect::Ami(ami) = &link.dialect;
+    let model = ModelSettings {
+        native: match ami.native {
+            Native::Useful => NativeMode::Useful,
+            Native::All => NativeMode::All,
+            Native::None => NativeMode::None,
+        },
+        native_add: ami.native_add.clone(),
+        native_remove: ami.native_remove.clone(),
+        wrapup: ami.wrapup,
+        agents: match ami.agents {
+            AgentNames::MemberName => AgentNaming::MemberName,
+            AgentNames::Device => AgentNaming::Device,
+        },
+        do_not_disturb: ami.do_not_disturb.clone().unwrap_or_default(),
+        trunks: ami.trunks.clone(),
+    };
+    let settings = SessionSettings {
+        link: id.clone(),
+        user: link.user.clone(),
+        secret: link.secret.clone(),
+        login: match ami.login {
+            config::Login::Md5 => LoginMethod::Md5 { plain_fallback: ami.plain_fallback },
+            config::Login::Plain => LoginMethod::Plain,
+        },
+        event_mask: ami.event_mask.clone(),
+        heartbeat: link.heartbeat,
+        deadline: link.deadline,
+        resync_every: ami.resync_every,
+    };
+    Session::new(settings, Model::new(model, id.clone(), known), seed)
+}
+
+pub(super) fn lamp_settings(config: &Config) -> LampSettings {
+    let lamp = |lamp: &config::Lamp| SiteLamp { shows: shows(&lamp.shows), output: output(&lamp.output) };
+    let patterns = config.patterns.iter().fold(Patterns::default(), |patterns, (state, site)| {
+        let pattern = overridden(patterns.of(*state), site);
+        patterns.with(*state, pattern)
+    });
+    LampSettings {
+        lamps: config.lamps.iter().map(|(id, it)| (id.clone(), lamp(it))).collect(),
+        patterns,
+        links: config.links.keys().cloned().collect(),
+    }
+}
+
+fn shows(shows: &config::Shows) -> Shows {
+    match shows {
+        config::Shows::Device(link, device) => Shows::Device(link.clone(), device.clone()),
+        config::Shows::Agent(link, agent) => Shows::Agent(link.clone(), agent.clone()),
+        config::Shows::Queue(link, queue) => Shows::Queue(link.clone(), queue.clone()),
+        config::Shows::Link(link) => Shows::Link(link.clone()),
+        config::Shows::Gateway => Shows::Gateway,
+    }
+}
+
+fn output(output: &config::Output) -> OutputSettings {
+    match output {
+        config::Output::Gpio(gpio) => OutputSettings::Gpio(GpioSettings {
+            red: gpio.red.as_ref().map(line),
+            green: gpio.green.as_ref().map(line),
+            blue: gpio.blue.as_ref().map(line),
+            active_low: gpio.active_low,
+        }),
+        config::Output::Led(config::Led::Colours { red, green, blue }) => OutputSettings::Led(LedSettings {
+            red: red.clone(),
+            green: green.clone(),
+            blue: blue.clone(),
+            single: None,
+        }),
+        config::Output::Led(config::Led::Single(name)) => {
+            OutputSettings::Led(LedSettings { single: Some(name.clone()), ..LedSettings::default() })
+        }
+        config::Output::Virtual => OutputSettings::Virtual,
+    }
+}
+
+fn line(line: &config::GpioLine) -> GpioLine {
+    let chip = Some(line.chip.clone());
+    match &line.line {
+        config::LineName::Offset(offset) => GpioLine { chip, line: LineRef::Offset(*offset) },
+        config::LineName::Named(name) => GpioLine { chip, line: LineRef::Name(name.clone()) },
+    }
+}
+
+fn overridden(default: Pattern, site: &config::PatternOverride) -> Pattern {
+    let millis = |period: std::time::Duration| u32::try_from(period.as_millis()).unwrap_or(u32::MAX);
+    Pattern {
+        colour: site.colour.map_or(default.colour, |[r, g, b]| Colour { r, g, b }),
+        effect: site.effect.map_or(default.effect, |effect| match effect {
+            config::Effect::Solid => Effect::Solid,
+            config::Effect::Blink => Effect::Blink,
+            config::Effect::Pulse => Effect::Pulse,
+            config::Effect::Flash => Effect::Flash,
+            config::Effect::Off => Effect::Off,
+        }),
+        period_ms: site.period.map_or(default.period_ms, millis),
+        duty: site.duty.unwrap_or(default.duty),
+        brightness: site.brightness.unwrap_or(default.brightness),
+    }
+}
+
+/// Tokens of the data folder, followed as `lamplighter token` changes them.
+pub(super) fn token_verifier(data_dir: &Path) -> TokenVerifier {
+    let file = TokenFile::open(data_dir);
+    Arc::new(move |presented| {
+        let tokens = file.tokens();
+        let token = tokens.verify(presented)?;
+        let joined = [(Scope::Read, api::Scope::Read), (Scope::Call, api::Scope::Call), (Scope::Admin, api::Scope::Admin)];
+        let scopes = joined.into_iter().filter(|(stored, _)| token.scopes.contains(stored));
+        Some(scopes.fold(Scopes::NONE, |scopes, (_, scope)| scopes.with(scope)))
+    })
+}
+
+/// The log as the API reads it.
+pub(super) struct FlushedLog {
+    reader: Reader,
+    stats: LogStats,
+    cursors: Cursors,
+}
+
+impl FlushedLog {
+    pub(super) fn new(reader: &Reader, stats: &LogStats, cursors: &Cursors) -> Self {
+        Self { reader: reader.clone(), stats: stats.clone(), cursors: cursors.clone() }
+    }
+}
+
+impl api::LogReader for FlushedLog {
+    fn read(&self, after: Seq, limit: usize, max_bytes: usize) -> Result<Vec<Arc<Entry>>, api::ReadError> {
+        self.reader.read(after, limit, max_bytes).map_err(|error| match error {
+            ReadError::Trimmed { oldest } => api::ReadError::Trimmed { oldest },
+            unreadable @ ReadError::Unreadable { .. } => api::ReadError::Failed(unreadable.to_string()),
+        })
+    }
+
+    fn first(&self) -> Seq {
+        self.reader.first()
+    }
+
+    fn last(&self) -> Seq {
+        self.reader.last()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.reader.bytes_on_disk()
+    }
+
+    fn unflushed(&self) -> u64 {
+        self.stats.unflushed()
+    }
+
+    fn consumers(&self) -> Vec<(String, Seq)> {
+        self.cursors.positions().into_iter().collect()
+    }
+}
