@@ -17,7 +17,10 @@ pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/prob
 
 /// An answer that is a refusal.
 #[derive(Clone, Debug)]
-pub struct Problem {
+pub struct Problem(Box<Refusal>);
+
+#[derive(Clone, Debug)]
+struct Refusal {
     status: StatusCode,
     body: Body,
     header: Option<(HeaderName, HeaderValue)>,
@@ -110,29 +113,30 @@ impl Problem {
 
     fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         let body = Body { kind, title, status: status.as_u16(), detail: detail.into(), more: Map::new() };
-        Self { status, body, header: None }
+        Self(Box::new(Refusal { status, body, header: None }))
     }
 
     fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
-        self.body.more.insert(member.to_owned(), value.into());
+        self.0.body.more.insert(member.to_owned(), value.into());
         self
     }
 
     fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.header = Some((name, value));
+        self.0.header = Some((name, value));
         self
     }
 
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.body)).into_response();
+        let Refusal { status, body, header } = *self.0;
+        let mut response = (status, Json(body)).into_response();
         response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
-        if let Some((name, value)) = self.header {
+        if let Some((name, value)) = header {
             response.headers_mut().insert(name, value);
         }
         response

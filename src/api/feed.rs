@@ -112,25 +112,25 @@ impl Feed {
         skipped
     }
 
-    /// Reads from the log what the broadcast lost. Where that fails, streams end and resume by seq.
+    /// Reads from the log what the broadcast lost. Where that fails, streams end and resume by seq. Numbers that the
+    /// log itself lost stay missing; its `log.lost` says which.
     async fn fill(&self, mut after: Seq, until: Seq, log: &Arc<dyn LogReader>) {
         while after.next() < until {
-            let limit = usize::try_from(until.0 - after.0 - 1).unwrap_or(usize::MAX).min(STREAM_BATCH_ENTRIES_MAX);
             let reader = Arc::clone(log);
-            let read = tokio::task::spawn_blocking(move || reader.read(after, limit, STREAM_BATCH_BYTES)).await;
+            let read = move || reader.read(after, STREAM_BATCH_ENTRIES_MAX, STREAM_BATCH_BYTES);
+            let read = tokio::task::spawn_blocking(read).await;
             match read.unwrap_or_else(|gone| Err(ReadError::Failed(gone.to_string()))) {
-                Ok(entries) if entries.first().is_some_and(|first| first.seq == after.next()) => {
-                    after = entries.last().map_or(after, |entry| entry.seq);
+                Ok(mut entries) => {
+                    entries.retain(|entry| entry.seq < until);
+                    let Some(last) = entries.last() else { return };
+                    after = last.seq;
                     self.publish(Batch::encode(&entries, &self.identity));
                 }
-                other => {
-                    let why = other.err().map_or_else(|| "it gives no entry".to_owned(), |fault| fault.to_string());
-                    tracing::error!(
-                        "live stream: entries {} to {until} are missing, {why}; clients resume by seq",
-                        after.next()
-                    );
-                    self.ring
-                        .send_modify(|ring| *ring = Ring { closed: ring.closed, ..Ring::behind(Seq(until.0 - 1)) });
+                Err(fault) => {
+                    let first = after.next();
+                    tracing::error!("live stream: entries {first} to {until}: {fault}; clients resume by seq");
+                    let behind = Seq(until.0 - 1);
+                    self.ring.send_modify(|ring| *ring = Ring { closed: ring.closed, ..Ring::behind(behind) });
                     return;
                 }
             }
@@ -237,10 +237,10 @@ fn write_frame(entry: &Entry, identity: &Identity, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\n\n");
 }
 
-/// The newest entries, encoded: those above `base` up to `last`, without a gap.
+/// The newest entries, encoded: every one there is above `base` up to `last`.
 #[derive(Debug)]
 pub(super) struct Ring {
-    base: Seq,
+    pub(super) base: Seq,
     pub(super) last: Seq,
     batches: VecDeque<Arc<Batch>>,
     entries: usize,
@@ -268,7 +268,7 @@ impl Ring {
         after >= self.base
     }
 
-    /// Batches come without gaps; the oldest go at a bound, the newest never does.
+    /// The oldest batches go at a bound, the newest never does.
     fn push(&mut self, batch: Arc<Batch>) {
         self.last = batch.last();
         self.entries += batch.frames.len();
@@ -296,5 +296,65 @@ impl Ring {
             }
         }
         Taken::Nothing(self.last.max(after))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::event::GatewayId;
+
+    fn batch(seqs: std::ops::RangeInclusive<u64>, data_bytes: usize) -> Arc<Batch> {
+        let identity = Identity { gateway: GatewayId::new("seoul-1"), log: "5f3a".into() };
+        let entries: Vec<Arc<Entry>> = seqs
+            .map(|seq| {
+                Arc::new(Entry {
+                    seq: Seq(seq),
+                    at: Timestamp(0),
+                    clock_unset: false,
+                    kind: Kind::from_name(if seq % 2 == 0 { "call.held" } else { "pbx.native" }),
+                    link: None,
+                    subject: None,
+                    data: vec![b' '; data_bytes].into(),
+                })
+            })
+            .collect();
+        Arc::new(Batch::encode(&entries, &identity))
+    }
+
+    #[test]
+    fn past_its_entries_the_ring_drops_the_oldest_batch() {
+        let mut ring = Ring::behind(Seq(0));
+        for first in (1..=STREAM_LAG_MAX as u64).step_by(64) {
+            ring.push(batch(first..=first + 63, 2));
+        }
+        assert!(ring.covers(Seq(0)));
+        ring.push(batch(STREAM_LAG_MAX as u64 + 1..=STREAM_LAG_MAX as u64 + 1, 2));
+        assert!(!ring.covers(Seq(63)) && ring.covers(Seq(64)));
+        assert!(matches!(ring.take(Seq(63), &EventFilter::default()), Taken::Behind));
+    }
+
+    #[test]
+    fn past_its_bytes_the_ring_drops_the_oldest_and_keeps_the_newest() {
+        let mut ring = Ring::behind(Seq(0));
+        ring.push(batch(1..=1, STREAM_LAG_BYTES_MAX));
+        assert!(ring.covers(Seq(0)));
+        ring.push(batch(2..=2, 2));
+        assert!(!ring.covers(Seq(0)) && ring.covers(Seq(1)));
+    }
+
+    #[test]
+    fn a_filter_takes_its_frames_out_of_the_middle_of_a_batch() {
+        let batch = batch(1..=6, 2);
+        let all = batch.select(Seq(0), &EventFilter::default());
+        assert_eq!(batch.select(Seq(4), &EventFilter::default()), all.slice(batch.frames[3].end..));
+        assert!(batch.select(Seq(6), &EventFilter::default()).is_empty());
+        let held: EventFilter = crate::api::query::Params::parse(&"/x?type=call.".parse().unwrap(), &["type"])
+            .and_then(|params| params.events())
+            .unwrap();
+        let text = String::from_utf8(batch.select(Seq(2), &held).to_vec()).unwrap();
+        let ids: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
+        assert_eq!(ids, ["4", "6"]);
     }
 }

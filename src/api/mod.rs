@@ -36,7 +36,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 
 pub use self::auth::{Scope, Scopes, TokenVerifier};
 pub use self::feed::Feed;
@@ -53,7 +53,8 @@ use crate::log::record::{Entry, Identity};
 
 /// The flushed part of the log, as clients read it.
 pub trait LogReader: Send + Sync + 'static {
-    /// Entries above `after`, in order: at most `limit`, and none more once `max_bytes` are reached.
+    /// Entries above `after`, in order: at most `limit`, and none more once `max_bytes` are reached, but one where
+    /// there is one. Numbers are missing only where the log itself lost them.
     ///
     /// # Errors
     /// `after` lies before what is kept, or the store does not read.
@@ -62,6 +63,8 @@ pub trait LogReader: Send + Sync + 'static {
     fn first(&self) -> Seq;
     /// The newest entry that is flushed; 0 where none is.
     fn last(&self) -> Seq;
+    /// Why the log does not store what it is given; `None` while it does.
+    fn fault(&self) -> Option<String>;
     /// Bytes on disk.
     fn bytes(&self) -> u64;
     /// Entries that have a seq and are not flushed.
@@ -102,8 +105,6 @@ pub struct Wiring {
     pub log: Arc<dyn LogReader>,
     /// The site's retention by size, for `offline_capacity_s`.
     pub log_bytes_max: u64,
-    /// Why the log does not store, from the log's driver; `None` while it does.
-    pub log_fault: watch::Receiver<Option<String>>,
     /// The other end is [`View::run`].
     pub view: mpsc::Sender<Query>,
     /// Filled by [`Feed::run`].

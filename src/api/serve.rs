@@ -33,7 +33,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves every listener until `stop` is true or dropped, then returns once the connections are over.
 pub async fn serve(listeners: Vec<TcpListener>, router: Router, metrics: Arc<Metrics>, stop: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(API_CONNECTIONS_MAX));
+    serve_at_most(API_CONNECTIONS_MAX, listeners, router, metrics, stop).await;
+}
+
+pub(super) async fn serve_at_most(
+    connections: usize,
+    listeners: Vec<TcpListener>,
+    router: Router,
+    metrics: Arc<Metrics>,
+    stop: watch::Receiver<bool>,
+) {
+    let places = Arc::new(Semaphore::new(connections));
     let mut accepting = JoinSet::new();
     for listener in listeners {
         let (router, metrics) = (router.clone(), Arc::clone(&metrics));
@@ -42,7 +52,7 @@ pub async fn serve(listeners: Vec<TcpListener>, router: Router, metrics: Arc<Met
     drop(router);
     while accepting.join_next().await.is_some() {}
     // Each connection gives its place back when it ends, at the latest after the grace.
-    let all = u32::try_from(API_CONNECTIONS_MAX).unwrap_or(u32::MAX);
+    let all = u32::try_from(connections).unwrap_or(u32::MAX);
     if timeout(API_STOP_GRACE * 2, places.acquire_many(all)).await.is_err() {
         tracing::warn!("API: some connections did not end within {:?} and are dropped", API_STOP_GRACE * 2);
     }

@@ -93,9 +93,9 @@ impl Client {
 
     /// One step through the log, or the change to live.
     async fn catch_up(&mut self) -> Option<Bytes> {
-        let (closed, covered) = {
+        let (closed, covered, base) = {
             let ring = self.ring.borrow();
-            (ring.closed, ring.covers(self.place))
+            (ring.closed, ring.covers(self.place), ring.base)
         };
         if closed {
             return Some(self.end("the gateway stops"));
@@ -122,8 +122,14 @@ impl Client {
                     Some(chunk).filter(|chunk| !chunk.is_empty())
                 }
             }
-            Some(Ok((None, _))) => Some(self.end("the log gives no entry")),
-            Some(Err(ReadError::Trimmed { oldest })) => Some(self.end(&format!("trimmed up to {oldest}"))),
+            // Whatever the ring does not hold was flushed before, so there is no entry between here and there.
+            Some(Ok((None, _))) => {
+                self.place = base;
+                None
+            }
+            Some(Err(ReadError::Trimmed { oldest })) => {
+                Some(self.end(&format!("trimmed, the oldest entry kept is {oldest}")))
+            }
             Some(Err(ReadError::Failed(why))) => {
                 tracing::error!("event stream: the log does not read at {after}: {why}; the client resumes by seq");
                 Some(self.end("the log does not read"))

@@ -56,7 +56,7 @@ pub(in crate::api) async fn readyz(State(app): State<AppState>, uri: Uri) -> Res
 
 async fn parts(app: &AppState) -> Parts {
     let (view, lamps) = tokio::join!(summary(app), lamps::every(app));
-    let log = if app.log_fault.borrow().is_none() { "good" } else { "failing" };
+    let log = if app.log.fault().is_none() { "good" } else { "failing" };
     let links = view.as_ref().ok().map(|view| {
         view.links
             .iter()

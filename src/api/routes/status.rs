@@ -63,7 +63,7 @@ pub(in crate::api) async fn status(State(app): State<AppState>, uri: Uri) -> Res
     let lag = |seq: Seq| last.0.saturating_sub(seq.0);
     let consumers: Vec<Consumer> =
         app.log.consumers().into_iter().map(|(name, seq)| Consumer { name, seq, lag: lag(seq) }).collect();
-    let fault = app.log_fault.borrow().clone();
+    let fault = app.log.fault();
     let held = Held { entries: (last.0 + 1).saturating_sub(first.0), bytes, bytes_max: app.log_bytes_max };
     let unread = consumers.iter().map(|consumer| consumer.lag).max().unwrap_or(0);
     let log = Log {
@@ -123,7 +123,7 @@ pub(in crate::api) async fn metrics(State(app): State<AppState>, uri: Uri) -> Re
         log_last_seq: app.log.last().0,
         log_bytes: app.log.bytes(),
         log_unflushed: app.log.unflushed(),
-        log_good: app.log_fault.borrow().is_none(),
+        log_good: app.log.fault().is_none(),
         stream_clients: app.feed.clients(),
         lamps: lamps.len(),
         lamps_ok: lamps.iter().filter(|lamp| lamp.ok).count(),

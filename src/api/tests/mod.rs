@@ -38,8 +38,13 @@ pub(super) struct MemoryLog {
 #[derive(Default)]
 struct Kept {
     trimmed: u64,
+    /// The newest seq given out.
+    newest: u64,
     entries: Vec<Arc<Entry>>,
+    /// It does not read.
     broken: bool,
+    /// It does not store.
+    fault: Option<String>,
 }
 
 impl MemoryLog {
@@ -47,7 +52,8 @@ impl MemoryLog {
         let mut kept = self.entries.lock().unwrap();
         let mut data = Vec::new();
         event.write_data(&mut data).unwrap();
-        let seq = kept.trimmed + kept.entries.len() as u64 + 1;
+        kept.newest += 1;
+        let seq = kept.newest;
         let entry = Arc::new(Entry {
             seq: Seq(seq),
             at: Timestamp(1_795_321_560_000 + seq as i64),
@@ -66,6 +72,15 @@ impl MemoryLog {
         let gone = usize::try_from(up_to - kept.trimmed).unwrap();
         kept.entries.drain(..gone);
         kept.trimmed = up_to;
+    }
+
+    /// The next numbers are given to entries that a crash takes.
+    fn lose(&self, count: u64) {
+        self.entries.lock().unwrap().newest += count;
+    }
+
+    fn fail(&self, fault: &str) {
+        self.entries.lock().unwrap().fault = Some(fault.to_owned());
     }
 
     fn break_down(&self) {
@@ -98,7 +113,11 @@ impl LogReader for MemoryLog {
 
     fn last(&self) -> Seq {
         let kept = self.entries.lock().unwrap();
-        Seq(kept.trimmed + kept.entries.len() as u64)
+        kept.entries.last().map_or(Seq(kept.trimmed), |entry| entry.seq)
+    }
+
+    fn fault(&self) -> Option<String> {
+        self.entries.lock().unwrap().fault.clone()
     }
 
     fn bytes(&self) -> u64 {
@@ -114,7 +133,6 @@ impl LogReader for MemoryLog {
 pub(super) struct House {
     pub(super) log: Arc<MemoryLog>,
     pub(super) app: AppState,
-    pub(super) fault: watch::Sender<Option<String>>,
     pub(super) figures: Arc<LinkFigures>,
     pub(super) stop: watch::Sender<bool>,
     pub(super) stream: broadcast::Sender<Arc<Entry>>,
@@ -136,7 +154,6 @@ impl House {
         let figures = Arc::new(LinkFigures::default());
         let front_desk = ApiLink { id: FRONT_DESK.into(), dialect: "ami", figures: Arc::clone(&figures) };
         let (links, configured) = watch::channel(Arc::from([front_desk]));
-        let (fault, log_fault) = watch::channel(None);
         let (stop, stopped) = watch::channel(false);
         let (durable, flushed) = mpsc::channel(DURABLE_BATCHES_QUEUED_MAX);
         let (queries, asked) = mpsc::channel(VIEW_QUERIES_QUEUED_MAX);
@@ -154,14 +171,13 @@ impl House {
             started: clock.now(),
             log: reader,
             log_bytes_max: 256 << 20,
-            log_fault,
             view: queries,
             feed,
             lamps,
             tokens: Arc::new(tokens),
             metrics,
         });
-        Self { log, app, fault, figures, stop, stream, durable, _links: links }
+        Self { log, app, figures, stop, stream, durable, _links: links }
     }
 
     /// As the log's driver does it: flushed, then the view, then the stream.
@@ -310,14 +326,18 @@ impl Follower {
         &self.text
     }
 
-    pub(super) async fn to_the_end(&mut self) -> &str {
+    pub(super) async fn until_the_end(&mut self) -> &str {
         self.until(|_| false).await
     }
 
     /// Reads until an event with this seq came; gives every seq so far.
     pub(super) async fn seqs_up_to(&mut self, seq: Seq) -> Vec<u64> {
-        let last = format!("id: {seq}\n");
-        seqs(self.until(|text| text.contains(&last) && text.ends_with("\n\n")).await)
+        let last = format!("\nid: {seq}\n");
+        let came = |text: &str| {
+            let newest = text.rfind("\nid: ").unwrap_or(0);
+            text.ends_with("\n\n") && text[newest..].starts_with(&last)
+        };
+        seqs(self.until(came).await)
     }
 }
 

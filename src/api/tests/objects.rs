@@ -266,7 +266,7 @@ async fn health_says_each_parts_state_and_turns_with_the_log() {
     );
     let ready = house.ask(Method::GET, "/readyz", None).await.json();
     assert_eq!(ready["parts"]["links"]["front-desk"], serde_json::json!({"state": "up", "stale": false}));
-    house.fault.send_replace(Some("disk full".into()));
+    house.log.fail("disk full");
     for path in ["/healthz", "/readyz"] {
         let answer = house.ask(Method::GET, path, None).await;
         assert_eq!(answer.status.as_u16(), 503);
@@ -321,4 +321,13 @@ async fn metrics_count_events_requests_and_what_is_up() {
         assert!(metrics.body.lines().any(|found| found == line), "{line}\n{}", metrics.body);
     }
     assert!(metrics.body.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn an_answer_contains_everything_that_was_handed_over_before_it_was_asked() {
+    let house = House::new();
+    // As many batches as the queue holds, before the view runs at all.
+    let last = house.noise(DURABLE_BATCHES_QUEUED_MAX).await;
+    let metrics = house.get("/metrics").await;
+    assert!(metrics.body.contains(&format!("lamplighter_view_seq {last}\n")), "{}", metrics.body);
 }

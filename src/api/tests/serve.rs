@@ -5,6 +5,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::api::serve::serve_at_most;
 use crate::limits::{API_HEADER_READ_MAX, API_WRITE_STALL_MAX};
 
 fn request(path: &str) -> String {
@@ -122,4 +123,24 @@ async fn something_that_is_not_http_is_answered_with_400_and_closed() {
     let mut text = String::new();
     client.read_to_string(&mut text).await.unwrap();
     assert!(text.starts_with("HTTP/1.1 400 "), "{text}");
+}
+
+#[tokio::test]
+async fn a_connection_too_many_waits_in_the_listen_queue() {
+    let house = House::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (metrics, stop) = (Arc::clone(&house.app.metrics), house.stop.subscribe());
+    let serving = tokio::spawn(serve_at_most(1, vec![listener], house.router(), metrics, stop));
+    let mut first = TcpStream::connect(address).await.unwrap();
+    first.write_all(request("/api/v1/queues").as_bytes()).await.unwrap();
+    read_until(&mut first, "{\"queues\":[]}").await;
+    let mut second = TcpStream::connect(address).await.unwrap();
+    second.write_all(request("/api/v1/queues").as_bytes()).await.unwrap();
+    first.write_all(request("/metrics").as_bytes()).await.unwrap();
+    assert!(read_until(&mut first, "# EOF\n").await.contains("lamplighter_api_connections_total 1\n"));
+    drop(first);
+    read_until(&mut second, "{\"queues\":[]}").await;
+    house.stop.send_replace(true);
+    serving.await.unwrap();
 }

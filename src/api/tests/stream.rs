@@ -57,7 +57,7 @@ async fn filters_hold_for_the_past_and_for_what_comes() {
     assert_eq!(client.seqs_up_to(last).await, [3, 6, 8]);
     let mut other = house.follow("/api/v1/events/stream?after=0&link=elsewhere&type=lamp.", None).await;
     house.stop.send_replace(true);
-    assert!(seqs(other.to_the_end().await).is_empty());
+    assert!(seqs(other.until_the_end().await).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -113,7 +113,7 @@ async fn a_client_that_reads_too_slowly_is_cut_off_and_resumes_by_seq() {
         last = house.noise(64).await;
         quick.seqs_up_to(last).await;
     }
-    let end = slow.to_the_end().await;
+    let end = slow.until_the_end().await;
     assert!(end.ends_with(": too slow, resume after 1\n\n"), "{}", &end[end.len().saturating_sub(80)..]);
     assert!(house.get("/metrics").await.body.contains("lamplighter_stream_clients_cut_off_total 1\n"));
     let mut again = house.follow("/api/v1/events/stream", Some("1")).await;
@@ -149,9 +149,9 @@ async fn the_stop_signal_ends_every_stream_at_once() {
     let seq = house.noise(2).await;
     live.seqs_up_to(seq).await;
     house.stop.send_replace(true);
-    assert!(live.to_the_end().await.ends_with(": the gateway stops, resume after 2\n\n"));
+    assert!(live.until_the_end().await.ends_with(": the gateway stops, resume after 2\n\n"));
     let mut late = house.follow("/api/v1/events/stream", None).await;
-    assert!(late.to_the_end().await.ends_with("the gateway stops, resume after 2\n\n"));
+    assert!(late.until_the_end().await.ends_with("the gateway stops, resume after 2\n\n"));
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn a_stream_whose_log_breaks_while_it_catches_up_says_where_to_resume() {
     house.heard(last).await;
     house.log.break_down();
     let mut behind = house.follow("/api/v1/events/stream?after=0", None).await;
-    let text = behind.to_the_end().await;
+    let text = behind.until_the_end().await;
     assert_eq!(text, ": after 0\nretry: 1000\n\n: the log does not read, resume after 0\n\n");
 }
 
@@ -185,4 +185,34 @@ async fn while_nobody_listens_nothing_is_kept_and_the_past_comes_from_the_log() 
     let mut client = house.follow("/api/v1/events/stream?after=10", None).await;
     let last = house.noise(5).await;
     assert_eq!(client.seqs_up_to(last).await, (11..=305).collect::<Vec<u64>>());
+}
+
+#[tokio::test]
+async fn numbers_the_log_lost_end_no_stream() {
+    let house = House::new();
+    let mut live = house.follow("/api/v1/events/stream?after=0", None).await;
+    let first = house.noise(2).await;
+    live.seqs_up_to(first).await;
+    house.log.lose(3);
+    let last = house.noise(2).await;
+    assert_eq!(live.seqs_up_to(last).await, [1, 2, 6, 7]);
+    let mut late = house.follow("/api/v1/events/stream?after=1", None).await;
+    assert_eq!(late.seqs_up_to(last).await, [2, 6, 7]);
+}
+
+#[tokio::test]
+async fn a_client_at_the_end_of_a_log_whose_newest_numbers_were_lost_goes_on_live() {
+    let house = House::new();
+    let unheard = house.noise(2).await;
+    house.heard(unheard).await;
+    house.log.lose(3);
+    let feed = Feed::new(Arc::clone(&house.app.identity), Seq(5));
+    let (stream, live) = broadcast::channel(8);
+    tokio::spawn(Arc::clone(&feed).run(live, Arc::clone(&house.app.log), house.stop.subscribe()));
+    let client = crate::api::stream::Client::new(house.app.clone(), feed.join(), Seq(2), Default::default());
+    let mut client = Follower { body: client.into_body().into_data_stream(), text: String::new() };
+    client.until(|text| !text.is_empty()).await;
+    let event = Event::link(&FRONT_DESK.into(), EventBody::PbxNative(PbxNativeEvent::default()));
+    stream.send(house.log.append(&event)).unwrap();
+    assert_eq!(client.seqs_up_to(Seq(6)).await, [6]);
 }
