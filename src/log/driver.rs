@@ -499,3 +499,6 @@ impl<S: EntryStore> Sequencer<S> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! A consumer that has not read an entry does not keep it; it is told what it missed, and so is everyone else.
 //! The epoch being written is never removed. An epoch whose newest entry was written before the clock was ever set
-//! has no age, and leaves by size only.
+//! has no age of its own: it leaves by size, or together with a later one that is too old.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub fn due(
     now: Timestamp,
 ) -> Option<LogGapEvent> {
     let (writing, sealed) = epochs.split_last()?;
-    let aged = sealed.iter().take_while(|epoch| is_older(epoch, retention.keep, now)).count();
+    let aged = count_older(sealed, retention.keep, now);
     let oversized = count_over(sealed, writing, retention.max_bytes);
     let dropped = sealed.get(..aged.max(oversized))?;
     let (from, to) = (dropped.first()?.first, dropped.last()?.last);
@@ -65,8 +65,11 @@ pub fn due(
     Some(LogGapEvent { from, to, reason })
 }
 
-fn is_older(epoch: &EpochFacts, keep: Duration, now: Timestamp) -> bool {
-    epoch.newest.is_some_and(|newest| now.since(newest) > keep)
+/// How many of the oldest epochs are too old. One without an age is as old as the next that has one.
+fn count_older(sealed: &[EpochFacts], keep: Duration, now: Timestamp) -> usize {
+    let is_old = |epoch: &EpochFacts| epoch.newest.map(|newest| now.since(newest) > keep);
+    let old = sealed.iter().map(is_old).take_while(|old| *old != Some(false));
+    (1..).zip(old).filter(|(_, old)| old.is_some()).last().map_or(0, |(count, _)| count)
 }
 
 /// How many of the oldest epochs go so that the rest, with room to write, stays below the bound.
@@ -131,10 +134,11 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_from_before_the_clock_was_set_leaves_by_size_only() {
+    fn an_epoch_from_before_the_clock_was_set_leaves_by_size_or_with_a_later_one() {
         let mut epochs = epochs(10);
         epochs[0].newest = None;
-        assert_eq!(due_range(&epochs, retention(5, 256)), None);
+        assert_eq!(due_range(&epochs, retention(8, 256)), None);
+        assert_eq!(due_range(&epochs, retention(7, 256)), Some((1, 20)));
         assert_eq!(due_range(&epochs, retention(30, 101)), Some((1, 10)));
     }
 
