@@ -29,7 +29,7 @@ use super::settings::{LampSettings, OutputSettings, Shows, SiteLamp, pattern_vie
 use crate::clock::{Clock, Instant, Timestamp};
 use crate::event::{Event, LampId, LampState, PatternView, Submitted};
 use crate::limits::{LAMP_CHECK_ROUNDS, LAMP_ENTRIES_AT_ONCE, LAMP_FRAME, LAMP_OFF_GRACE, LAMP_RECONCILE};
-use crate::log::LogHealth;
+use crate::log::driver::LogHealth;
 use crate::log::record::Logged;
 use crate::state::{State, Touched};
 

@@ -27,7 +27,7 @@ use serde::Serialize;
 use super::settings::Shows;
 use crate::clock::Timestamp;
 use crate::event::{AgentId, AgentState, ConnectionState, DeviceId, DeviceState, LampState, LinkId, QueueId, Seq};
-use crate::log::LogHealth;
+use crate::log::driver::LogHealth;
 use crate::state::{Agent, LinkState, State};
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -42,7 +42,7 @@ impl Rigged {
 
     fn led(mut self, root: &Path, lamp: &'static str, shows: &'static str, name: &str) -> Self {
         self.leds = root.to_owned();
-        let led = LedSettings { red: Some(name.into()), green: Some(format!("{name}-green")), blue: None };
+        let led = LedSettings::Colours { red: Some(name.into()), green: Some(format!("{name}-green")), blue: None };
         self.lamps.push((lamp, shows, OutputSettings::Led(led)));
         self
     }
@@ -261,7 +261,7 @@ async fn a_lost_link_and_a_failing_store_are_seen_and_so_is_their_end() {
     rig.shows("lamp", LampState::Lost).await;
     rig.live().await;
     rig.shows("lamp", LampState::Available).await;
-    rig.health.send_replace(LogHealth::Failing { reason: "disk full".into() });
+    rig.health.send_replace(LogHealth::Failing { since: Timestamp::default(), error: "disk full".into() });
     rig.shows("lamp", LampState::Lost).await;
     assert_eq!(rig.view("lamp").await.why.rule, "lost: the log cannot be written");
     rig.health.send_replace(LogHealth::Good);
