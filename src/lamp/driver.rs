@@ -239,13 +239,10 @@ impl House {
         self.reconcile_at = Some(now + LAMP_RECONCILE);
         let devices = self.lamps.values().filter(|lamp| lamp.slot.is_some()).count();
         let (first, turn) = (self.next_repair, devices.div_ceil(LAMP_CHECK_ROUNDS));
-        let mut place = 0;
-        for (id, lamp) in self.lamps.iter_mut().filter(|(_, lamp)| lamp.slot.is_some()) {
-            if (first..first + turn).contains(&place) {
-                lamp.light.handle_repair();
-                lamp.order(id, &mut self.buses, &self.rigging, now);
-            }
-            place += 1;
+        let in_turn = self.lamps.iter_mut().filter(|(_, lamp)| lamp.slot.is_some()).skip(first).take(turn);
+        for (id, lamp) in in_turn {
+            lamp.light.handle_repair();
+            lamp.order(id, &mut self.buses, &self.rigging, now);
         }
         self.next_repair = if first + turn < devices { first + turn } else { 0 };
     }

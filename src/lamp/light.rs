@@ -149,7 +149,9 @@ impl Light {
 
     /// Somebody else may have changed the device.
     pub(super) fn handle_repair(&mut self) {
-        self.repair_due = self.player != Player::Whole;
+        // A broken one is opened afresh anyway, and one that is being written has nothing to put right.
+        let shows = matches!(self.output, OutputHealth::Shows { .. });
+        self.repair_due = shows && self.player != Player::Whole;
     }
 
     pub(super) fn handle_timeout(&mut self, patterns: &Patterns, now: Now) -> Option<Broke> {

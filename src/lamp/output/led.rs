@@ -19,8 +19,16 @@ use crate::limits::LAMP_ATTRIBUTE_BYTES_MAX;
 
 #[derive(Debug)]
 pub(super) struct LedLamp {
-    /// Red, green, blue, single.
-    leds: [Option<Led>; 4],
+    leds: Vec<(Channel, Led)>,
+}
+
+/// What of a colour an LED shows.
+#[derive(Clone, Copy, Debug)]
+enum Channel {
+    Red,
+    Green,
+    Blue,
+    Strongest,
 }
 
 #[derive(Debug)]
@@ -31,8 +39,15 @@ struct Led {
 
 impl LedLamp {
     pub(super) fn open(settings: &LedSettings, root: &Path) -> Result<Self, String> {
-        let open = |name: &Option<String>| name.as_ref().map(|name| Led::open(root, name)).transpose();
-        let mut lamp = Self { leds: [open(&settings.red)?, open(&settings.green)?, open(&settings.blue)?, open(&settings.single)?] };
+        let named = match settings {
+            LedSettings::Colours { red, green, blue } => {
+                let channels = [(Channel::Red, red), (Channel::Green, green), (Channel::Blue, blue)];
+                channels.into_iter().filter_map(|(channel, name)| Some((channel, name.as_ref()?))).collect()
+            }
+            LedSettings::Single(name) => vec![(Channel::Strongest, name)],
+        };
+        let open = |(channel, name): (Channel, &String)| Ok::<_, String>((channel, Led::open(root, name)?));
+        let mut lamp = Self { leds: named.into_iter().map(open).collect::<Result<_, _>>()? };
         lamp.show(Frame::DARK)?;
         Ok(lamp)
     }
@@ -54,12 +69,21 @@ impl LedLamp {
     }
 
     fn levels(&self, frame: Frame) -> impl Iterator<Item = (&Led, u32)> {
-        let channels = |colour: Colour| [colour.r, colour.g, colour.b, colour.r.max(colour.g).max(colour.b)];
-        let pairs = self.leds.iter().zip(channels(frame.dimmed).into_iter().zip(channels(frame.switched)));
-        pairs.filter_map(|(led, (dimmed, switched))| {
-            let led = led.as_ref()?;
-            Some((led, scaled(if led.most > 1 { dimmed } else { switched }, led.most)))
+        self.leds.iter().map(move |(channel, led)| {
+            let colour = if led.most > 1 { frame.dimmed } else { frame.switched };
+            (led, scaled(channel.of(colour), led.most))
         })
+    }
+}
+
+impl Channel {
+    fn of(self, colour: Colour) -> u8 {
+        match self {
+            Self::Red => colour.r,
+            Self::Green => colour.g,
+            Self::Blue => colour.b,
+            Self::Strongest => colour.r.max(colour.g).max(colour.b),
+        }
     }
 }
 
@@ -131,7 +155,7 @@ mod tests {
     }
 
     fn settings(red: &str, blue: Option<&str>) -> LedSettings {
-        LedSettings { red: Some(red.into()), green: None, blue: blue.map(str::to_owned) }
+        LedSettings::Colours { red: Some(red.into()), green: None, blue: blue.map(str::to_owned) }
     }
 
     fn attribute(root: &TempDir, path: &str) -> String {
@@ -157,6 +181,14 @@ mod tests {
         let shown = frame(Colour::new(255, 9, 51), Colour::new(255, 255, 255));
         lamp.show(shown).unwrap();
         assert_eq!((attribute(&root, "r/brightness"), attribute(&root, "b/brightness")), ("1000".into(), "200".into()));
+    }
+
+    #[test]
+    fn a_single_led_is_as_bright_as_the_strongest_channel() {
+        let root = leds("255", &["act"]);
+        let mut lamp = LedLamp::open(&LedSettings::Single("act".into()), root.path()).unwrap();
+        lamp.show(frame(Colour::new(3, 40, 7), Colour::BLACK)).unwrap();
+        assert_eq!(attribute(&root, "act/brightness"), "40");
     }
 
     #[test]

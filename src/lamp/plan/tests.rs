@@ -167,7 +167,7 @@ fn the_gateway_is_lost_while_any_configured_link_is() {
 #[test]
 fn every_lamp_is_lost_while_the_store_fails() {
     let scene = after([device("0101", DeviceState::Ringing)]);
-    let failing = LogHealth::Failing { since: crate::clock::Timestamp(0), error: "disk full".into() };
+    let failing = LogHealth::Failing { since: Timestamp::default(), error: "disk full".into() };
     for shows in [DEVICE, AGENT, QUEUE, "link:desk", "gateway"] {
         let plan = planned(&scene, shows, &failing);
         assert_eq!((plan.state, plan.why.rule), (LampState::Lost, "lost: the log cannot be written"), "{shows}");
