@@ -71,12 +71,34 @@ pub(crate) struct Leg {
 
 #[derive(Debug)]
 pub(crate) enum Phase {
-    Dialing { ring_at: Option<Duration>, until: Duration },
-    Waiting { queue: usize, joined: Duration, until: Duration, attempt: Attempt },
-    Talking { bridge: BridgeKey, served: Option<Served> },
-    Parked { space: u16, parker: String, since: Duration, until: Duration },
-    Conference { bridge: BridgeKey },
-    Tone { until: Duration },
+    Dialing {
+        ring_at: Option<Duration>,
+        until: Duration,
+    },
+    Waiting {
+        queue: usize,
+        joined: Duration,
+        until: Duration,
+        attempt: Attempt,
+    },
+    /// `fetched`: from parking, so that the leg has a dialplan of its own.
+    Talking {
+        bridge: BridgeKey,
+        served: Option<Served>,
+        fetched: bool,
+    },
+    Parked {
+        space: u16,
+        parker: String,
+        since: Duration,
+        until: Duration,
+    },
+    Conference {
+        bridge: BridgeKey,
+    },
+    Tone {
+        until: Duration,
+    },
 }
 
 /// A queue's attempt to reach members for its caller.
@@ -529,9 +551,14 @@ impl AmiPbx {
             NewChannel { state: ChannelState::Down, caller: own, context: "phones", exten: "s", root: Some(caller) };
         let leg = self.new_channel(phone, plan, now);
         let party = self.party(caller);
-        self.change(leg, |channel| (channel.exten, channel.connected) = (exten.into(), party.clone()));
-        self.run(leg, exten, 1, application, "(Outgoing Line)");
+        self.change(leg, |channel| channel.connected = party.clone());
+        // A queue sets the extension only after it said who is calling.
+        let first = if application == "AppQueue" { "s" } else { exten };
+        self.run(leg, first, 1, application, "(Outgoing Line)");
         self.connect(leg, party);
+        if first != exten {
+            self.run(leg, exten, 1, application, "(Outgoing Line)");
+        }
         leg
     }
 
@@ -572,7 +599,7 @@ impl AmiPbx {
             self.set_variables(key, &[("BRIDGEPEER", &peer)]);
         }
         if let Some(call) = self.calls.get_mut(&id) {
-            call.phase = Phase::Talking { bridge, served };
+            call.phase = Phase::Talking { bridge, served, fetched: false };
         }
     }
 
@@ -595,14 +622,15 @@ impl AmiPbx {
     /// A bridged call ends, by one side or (`None`) by the PBX itself.
     pub(crate) fn end_talk(&mut self, id: CallId, by: Option<ChannelKey>, now: Duration) {
         let Some(call) = self.calls.get(&id) else { return };
-        let Phase::Talking { bridge, served } = &call.phase else { return };
-        let (caller, bridge, served, legs) = (call.caller, *bridge, served.clone(), call.legs.clone());
+        let Phase::Talking { bridge, served, fetched } = &call.phase else { return };
+        let (caller, bridge, served, fetched) = (call.caller, *bridge, served.clone(), *fetched);
+        let legs = call.legs.clone();
         let Some(leg) = legs.first().map(|leg| leg.channel) else { return };
         let first = by.unwrap_or(caller);
         let second = if first == caller { leg } else { caller };
         match (by, &served) {
-            (Some(by), None) => self.say(Class::Call, "HangupRequest", by, &[("Cause", "16")]),
-            (Some(by), Some(_)) => self.say(Class::Call, "HangupRequest", by, &[]),
+            (Some(by), None) if !fetched => self.say(Class::Call, "HangupRequest", by, &[("Cause", "16")]),
+            (Some(by), _) => self.say(Class::Call, "HangupRequest", by, &[]),
             (None, _) => {
                 self.say(Class::Call, "SoftHangupRequest", leg, &[("Cause", "4")]);
                 self.say(Class::Call, "SoftHangupRequest", caller, &[("Cause", "4")]);
@@ -615,6 +643,9 @@ impl AmiPbx {
         for key in [first, second] {
             self.set_variables(key, &[("BRIDGEPEER", "")]);
             self.leave(key);
+        }
+        if fetched {
+            self.say(Class::Call, "SoftHangupRequest", leg, &[("Cause", "16")]);
         }
         if first == caller {
             self.destroy_bridge(bridge);

@@ -49,6 +49,8 @@ pub struct Phone {
 pub struct QueuePlan {
     pub name: String,
     pub number: String,
+    /// Whether the number has a hint, and so an `ExtensionStatus`.
+    pub hinted: bool,
     pub strategy: Strategy,
     /// How long members ring before the queue tries again.
     pub member_time: Duration,
@@ -120,6 +122,7 @@ impl Office {
         let queue = |name: &str, number: &str, members: &[(&str, &str)]| QueuePlan {
             name: name.into(),
             number: number.into(),
+            hinted: true,
             strategy: Strategy::RingAll,
             member_time: Duration::from_secs(10),
             retry: Duration::from_secs(2),
@@ -131,6 +134,7 @@ impl Office {
                 .collect(),
         };
         let mut sales = queue("sales", "601", &[]);
+        sales.hinted = false;
         sales.strategy = Strategy::RoundRobin;
         sales.member_time = Duration::from_secs(5);
         sales.retry = Duration::from_secs(1);

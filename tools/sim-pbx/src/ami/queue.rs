@@ -389,7 +389,8 @@ impl AmiPbx {
             let free = queue.members.iter().any(|member| !member.paused && member.status == 1);
             let available = if free { DeviceState::NotInUse } else { DeviceState::InUse };
             let device = format!("Queue:{name}");
-            if self.tell(device.clone(), waiting) {
+            let hinted = queue.plan.hinted;
+            if self.tell(device.clone(), waiting) && hinted {
                 self.say_hint(&exten, "phones", &device, waiting);
             }
             self.tell(format!("Queue:{name}_avail"), available);

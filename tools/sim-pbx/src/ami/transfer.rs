@@ -81,7 +81,7 @@ impl AmiPbx {
         if let Some(call) = self.calls.get_mut(&id) {
             call.caller = first.transferee;
             call.legs = vec![Leg { channel: second.transferee, member: None }];
-            call.phase = Phase::Talking { bridge: second.bridge, served: second.served };
+            call.phase = Phase::Talking { bridge: second.bridge, served: second.served, fetched: false };
         }
         self.settle();
         Ok(())
@@ -141,7 +141,7 @@ impl AmiPbx {
         self.connect(channel, party);
         if let Some(call) = self.calls.get_mut(&id) {
             call.legs = vec![Leg { channel, member: None }];
-            call.phase = Phase::Talking { bridge, served: None };
+            call.phase = Phase::Talking { bridge, served: None, fetched: true };
         }
         self.settle();
         Ok(id)
@@ -184,7 +184,7 @@ impl AmiPbx {
     fn talk_of(&self, id: CallId, by: &str) -> Result<Talk, Refused> {
         let transferer = self.channel_of(id, by)?;
         let call = self.calls.get(&id).ok_or(Refused::NoSuchCall)?;
-        let Phase::Talking { bridge, served } = &call.phase else { return Err(Refused::WrongState) };
+        let Phase::Talking { bridge, served, .. } = &call.phase else { return Err(Refused::WrongState) };
         let transferee = self.other_side(id, transferer).ok_or(Refused::WrongState)?;
         Ok(Talk { transferer, transferee, bridge: *bridge, served: served.clone(), caller: call.caller })
     }
