@@ -5,6 +5,8 @@
 //! ```
 
 pub mod clock;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod event;
 pub mod limits;
 pub mod link;
