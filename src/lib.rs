@@ -27,6 +27,8 @@ pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod event;
 pub mod lamp;
 pub mod limits;

@@ -1,0 +1,38 @@
+//! Every bound of the simulators, each with what happens at it.
+
+use std::time::Duration;
+
+/// AMI connections at once; one more is closed before the banner.
+pub const SESSIONS_MAX: usize = 256;
+/// Bytes waiting for one reader; past it the connection is cut in mid-message, as Asterisk does after its write timeout.
+pub const SESSION_OUTPUT_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Bytes of requests waiting while a refused login sleeps; past it the connection is cut.
+pub const SESSION_INPUT_BYTES_MAX: usize = 64 * 1024;
+/// Longest request line, as Asterisk's own buffer; a longer one fails the whole request.
+pub const REQUEST_LINE_BYTES_MAX: usize = 1024;
+/// Headers of one request; the rest is dropped, as Asterisk does.
+pub const REQUEST_HEADERS_MAX: usize = 128;
+/// List answers one session may have running; one more is refused with an error response.
+pub const LISTINGS_MAX: usize = 64;
+/// Calls at once; one more is refused.
+pub const CALLS_MAX: usize = 1024;
+/// Phones, queues, members of a queue in one office; more is refused when the office is built.
+pub const PHONES_MAX: usize = 4096;
+pub const QUEUES_MAX: usize = 64;
+pub const MEMBERS_MAX: usize = 512;
+/// Steps a day keeps planned; one more is left out.
+pub const DAY_STEPS_MAX: usize = 4096;
+/// Largest piece handed to a socket in one write.
+pub const WRITE_BYTES: usize = 16 * 1024;
+/// Bytes taken from a socket in one read.
+pub const READ_BYTES: usize = 4 * 1024;
+/// Events a flood may send a second.
+pub const FLOOD_RATE_MAX: u32 = 1_000_000;
+/// One-off troubles waiting for a connection; the oldest is dropped.
+pub const TROUBLES_QUEUED_MAX: usize = 64;
+/// A connection without login is closed after this, without a word.
+pub const AUTH_TIMEOUT: Duration = Duration::from_secs(30);
+/// A wrong password is answered after this.
+pub const REFUSAL_DELAY: Duration = Duration::from_secs(1);
+/// RTCP reports of a call in progress.
+pub const RTCP_INTERVAL: Duration = Duration::from_secs(5);
