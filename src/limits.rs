@@ -49,10 +49,16 @@ pub const AMI_ACTIONS_PENDING_MAX: usize = 128;
 pub const AMI_CHANNELS_MAX: usize = 4096;
 /// Endpoints, device states, queue members, agents followed on one PBX; past it new ones are counted and left out.
 pub const AMI_DEVICES_MAX: usize = 4096;
+/// Contacts followed for one endpoint; past it a further one is not followed.
+pub const AMI_CONTACTS_MAX: usize = 32;
 pub const AMI_QUEUES_MAX: usize = 512;
 pub const AMI_MEMBERS_MAX: usize = 4096;
+/// Connections remembered after their end, so that late news of them is no orphan; past it the oldest is forgotten.
+pub const AMI_ENDED_MAX: usize = 256;
 /// Bridges followed; past it the oldest is forgotten.
 pub const AMI_BRIDGES_MAX: usize = 4096;
+/// Event names counted as noise by name; past it further ones are counted together.
+pub const AMI_NOISE_NAMES_MAX: usize = 256;
 /// Events kept while a snapshot is being gathered; past it the snapshot is started again.
 pub const AMI_SNAPSHOT_EVENTS_MAX: usize = 16 * 1024;
 

@@ -1,5 +1,7 @@
 //! AMI framing: bytes of one TCP stream ↔ [`Message`]s.
 
+use std::borrow::Cow;
+
 /// One AMI message: headers in order, repeats kept, values as the bytes that came.
 #[derive(Clone, Debug, Default)]
 pub struct Message {
@@ -15,6 +17,52 @@ struct Span {
 }
 
 impl Message {
+    /// A message from `Key: Value` lines; lines without a colon are left out.
+    pub fn parse(text: impl AsRef<[u8]>) -> Self {
+        let bytes = text.as_ref().to_vec();
+        let mut headers = Vec::new();
+        let mut at = 0;
+        for line in bytes.split(|byte| *byte == b'\n') {
+            let next = at + line.len() + 1;
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if let Some(colon) = line.iter().position(|byte| *byte == b':') {
+                let blank = usize::from(line.get(colon + 1) == Some(&b' '));
+                let span = |from: usize, to: usize| (from as u32, to as u32);
+                headers.push(Span { name: span(at, at + colon), value: span(at + colon + 1 + blank, at + line.len()) });
+            }
+            at = next;
+        }
+        Self { bytes, headers }
+    }
+
+    /// The first value of `name` as text.
+    pub fn text(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.get(name).map(String::from_utf8_lossy)
+    }
+
+    /// The name of an event; `None` for a response.
+    pub fn event(&self) -> Option<&str> {
+        self.get("Event").and_then(|name| std::str::from_utf8(name).ok())
+    }
+
+    /// One JSON object of all fields; a repeated field is an array in the place of its first occurrence.
+    pub fn write_json(&self, out: &mut String) {
+        let mut fields = serde_json::Map::new();
+        for (name, value) in self.headers() {
+            let value = serde_json::Value::from(String::from_utf8_lossy(value));
+            match fields.entry(String::from_utf8_lossy(name)) {
+                serde_json::map::Entry::Vacant(first) => {
+                    first.insert(value);
+                }
+                serde_json::map::Entry::Occupied(mut again) => match again.get_mut() {
+                    serde_json::Value::Array(all) => all.push(value),
+                    one => *one = serde_json::Value::Array(vec![one.take(), value]),
+                },
+            }
+        }
+        out.push_str(&serde_json::Value::Object(fields).to_string());
+    }
+
     /// Headers in order, repeats kept.
     pub fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.headers.iter().map(|span| (self.slice(span.name), self.slice(span.value)))
