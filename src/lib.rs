@@ -34,6 +34,7 @@ pub mod lamp;
 pub mod limits;
 pub mod link;
 pub mod log;
+pub mod run;
 pub mod secret;
 pub mod state;
 pub mod telemetry;

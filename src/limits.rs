@@ -75,10 +75,16 @@ pub const AMI_SAID_BYTES_MAX: usize = 160;
 pub const AMI_CHANNELS_MAX: usize = 4096;
 /// Endpoints, device states, queue members, agents followed on one PBX; past it new ones are counted and left out.
 pub const AMI_DEVICES_MAX: usize = 4096;
+/// Contacts followed for one endpoint; past it a further one is not followed.
+pub const AMI_CONTACTS_MAX: usize = 32;
 pub const AMI_QUEUES_MAX: usize = 512;
 pub const AMI_MEMBERS_MAX: usize = 4096;
+/// Connections remembered after their end, so that late news of them is no orphan; past it the oldest is forgotten.
+pub const AMI_ENDED_MAX: usize = 256;
 /// Bridges followed; past it the oldest is forgotten.
 pub const AMI_BRIDGES_MAX: usize = 4096;
+/// Event names counted as noise by name; past it further ones are counted together.
+pub const AMI_NOISE_NAMES_MAX: usize = 256;
 /// Events kept while a snapshot is being gathered; past it the snapshot is started again.
 pub const AMI_SNAPSHOT_EVENTS_MAX: usize = 16 * 1024;
 
@@ -254,6 +260,7 @@ const _: () = assert!(AMI_MESSAGE_BYTES_MAX < LOG_ENTRY_BYTES_MAX, "a message fi
 const _: () = assert!(SECRET_BYTES_MAX < AMI_ACTION_LINE_BYTES_MAX, "a secret fits a login's line");
 const _: () = assert!(LOG_ENTRY_BYTES_MAX < CLI_STREAM_LINE_BYTES_MAX, "an entry fits a stream's line");
 const _: () = assert!(17 * LOG_VALUE_BYTES_MAX < 120 * 1024, "a full page of sled is no file of its own");
-const _: () = assert!(LOG_RECORD_BYTES_MAX / LOG_VALUE_BYTES_MAX < u16::MAX as usize, "a record's parts can be counted");
+const _: () =
+    assert!(LOG_RECORD_BYTES_MAX / LOG_VALUE_BYTES_MAX < u16::MAX as usize, "a record's parts can be counted");
 const _: () = assert!(LOG_BATCH_BYTES_MAX as u64 <= LOG_EPOCH_BYTES_MAX, "a batch fits an epoch");
 const _: () = assert!(API_LIST_MAX <= LOG_READ_ENTRIES_MAX, "a list answer is one read");

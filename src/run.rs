@@ -72,7 +72,7 @@ pub struct World {
 }
 
 /// Where the log is kept.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Storage {
     /// In the data folder.
     Disk,
@@ -86,7 +86,9 @@ pub enum StartError {
     Log(#[from] StoreError),
     #[error("log cursors in {}: {error}; check that the folder is this user's to write", folder.display())]
     Cursors { folder: std::path::PathBuf, error: std::io::Error },
-    #[error("api.listen: cannot listen on {address}: {error}; another program has the port, or the address is not this machine's")]
+    #[error(
+        "api.listen: cannot listen on {address}: {error}; another program has the port, or the address is not this machine's"
+    )]
     Listen { address: SocketAddr, error: std::io::Error },
 }
 
@@ -122,6 +124,12 @@ struct RunningLink {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
     shown: ApiLink,
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").field("clock", &self.clock).field("seed", &self.seed).finish_non_exhaustive()
+    }
 }
 
 impl World {
@@ -180,13 +188,10 @@ impl Gateway {
             }
         }
 
-        let channels = LampChannels {
-            entries,
-            events: events.clone(),
-            commands,
-            health: health.clone(),
-            settings: lamp_settings_shown,
-        };
+        let log: Arc<dyn api::LogReader> =
+            Arc::new(FlushedLog::new(&opened.reader, &stats, &opened.cursors, health.clone()));
+        let channels =
+            LampChannels { entries, events: events.clone(), commands, health, settings: lamp_settings_shown };
         let stage = LampStage::new(state.clone(), channels, world.rigging.clone(), world.clock);
         let lamp_task = tokio::spawn(stage.run(async move {
             let _ = lamps_stopped.wait_for(|stop| *stop).await;
@@ -200,7 +205,6 @@ impl Gateway {
         };
         let view_task = tokio::spawn(view.run(durable, asked));
 
-        let log: Arc<dyn api::LogReader> = Arc::new(FlushedLog::new(&opened.reader, &stats, &opened.cursors));
         let identity = Arc::new(Identity { gateway: config.gateway.id.clone(), log: opened.identity });
         let feed = Feed::new(Arc::clone(&identity), opened.reader.last());
         let feed_task = tokio::spawn(Arc::clone(&feed).run(feed_stream, Arc::clone(&log), api_stopped.clone()));
@@ -211,7 +215,6 @@ impl Gateway {
             started,
             log,
             log_bytes_max: config.log.max_bytes,
-            log_health: health,
             view: queries.clone(),
             feed,
             lamps: lamps.clone(),
@@ -306,8 +309,13 @@ impl Gateway {
         }
         let Config { gateway, api, log, .. } = self.config.clone();
         self.config = Config { gateway, api, log, ..config };
-        let begun: Vec<_> =
-            self.config.links.iter().filter(|(id, _)| !self.links.contains_key(*id)).map(|(id, link)| (id.clone(), link.clone())).collect();
+        let begun: Vec<_> = self
+            .config
+            .links
+            .iter()
+            .filter(|(id, _)| !self.links.contains_key(*id))
+            .map(|(id, link)| (id.clone(), link.clone()))
+            .collect();
         let begun_count = begun.len();
         for (id, link) in begun {
             let known = known.remove(&id).unwrap_or_default();
@@ -398,7 +406,8 @@ fn open_log(config: &Config, world: &World, channels: LogChannels, stats: LogSta
         Storage::Memory(store) => {
             let cursors = Cursors::in_memory();
             let reader = crate::log::EntryStore::reader(store);
-            let task = crate::log::driver::spawn(store.clone(), Committing::Inline, settings(&cursors), channels, stats);
+            let task =
+                crate::log::driver::spawn(store.clone(), Committing::Inline, settings(&cursors), channels, stats);
             Ok(OpenedLog { reader, identity: "00000000".to_owned(), cursors, checkpoints: None, task })
         }
         Storage::Disk => {
@@ -450,16 +459,18 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 async fn serve(path: &Path, config: Config) -> ExitCode {
-    let signals = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::hangup()),
-    );
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
         eprintln!("lamplighter: signals cannot be received on this system");
         return ExitCode::from(exit::UNAVAILABLE);
     };
-    let tokens = settings::token_verifier(&config.gateway.data_dir);
+    let tokens = match settings::token_verifier(&config.gateway.data_dir) {
+        Ok(tokens) => tokens,
+        Err(error) => {
+            eprintln!("lamplighter: {error}");
+            return ExitCode::from(exit::UNAVAILABLE);
+        }
+    };
     let begun: Instant = Clock::system().now();
     let world = World::of_this_machine(tokens, VirtualBoard::new());
     let mut gateway = match Gateway::start(config, world).await {
@@ -497,7 +508,9 @@ async fn serve(path: &Path, config: Config) -> ExitCode {
     tracing::info!("stopping");
     match gateway.stop().await {
         true => tracing::info!("stopped; every event is on disk"),
-        false => tracing::warn!("stopped after {SHUTDOWN_GRACE:?} without waiting for the rest; the log holds what was flushed"),
+        false => tracing::warn!(
+            "stopped after {SHUTDOWN_GRACE:?} without waiting for the rest; the log holds what was flushed"
+        ),
     }
     ExitCode::SUCCESS
 }

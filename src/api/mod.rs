@@ -43,11 +43,11 @@ pub use self::feed::Feed;
 pub use self::metrics::Metrics;
 pub use self::router::router;
 pub use self::serve::{serve, serve_connection};
-pub use self::view::{Query, View};
+pub use self::view::{Keeper, Query, View};
 use crate::clock::{Clock, Instant};
 use crate::event::{GatewayId, LinkId, Seq};
-use crate::limits::API_LOG_READS_MAX;
 use crate::lamp::LampCommand;
+use crate::limits::API_LOG_READS_MAX;
 use crate::link::figures::LinkFigures;
 use crate::log::record::{Entry, Identity};
 

@@ -6,12 +6,14 @@
 //! members at most.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval_at};
 
 use super::ApiLink;
@@ -24,14 +26,25 @@ use crate::clock::{Clock, Instant, Timestamp};
 use crate::event::{AgentId, AgentState, ConnectionState, DeviceId, DeviceState, LinkId, Seq};
 use crate::limits::{API_RATE_WINDOW, DURABLE_BATCHES_QUEUED_MAX};
 use crate::link::figures::Phase;
+use crate::link::known::Known;
 use crate::log::record::Logged;
 use crate::state::{LinkState, State};
 
 /// A question for the view; a dropped `reply` means that nobody waits any more.
 #[derive(Debug)]
 pub enum Query {
-    Json { ask: Ask, reply: oneshot::Sender<Result<Bytes, Problem>> },
-    Summary { reply: oneshot::Sender<Summary> },
+    Json {
+        ask: Ask,
+        reply: oneshot::Sender<Result<Bytes, Problem>>,
+    },
+    Summary {
+        reply: oneshot::Sender<Summary>,
+    },
+    /// What a link was last told to be, for a session that begins anew.
+    Known {
+        link: LinkId,
+        reply: oneshot::Sender<Known>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

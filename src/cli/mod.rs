@@ -228,7 +228,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(command: Command) -> ExitCode {
     let result = match command {
-        Command::Run(args) => return run(&args.config),
+        Command::Run(args) => return crate::run::run(&args.config),
         Command::Check(args) => return check(&args.config),
         #[cfg(feature = "demo")]
         Command::Demo(args) => return demo(&args),
@@ -269,13 +269,6 @@ fn check(path: &Path) -> ExitCode {
             let said = format!("{}: ok: {}\n", path.display(), config.summary());
             ExitCode::from(print(&said).map_or_else(|failure| failure.code, |_| exit::OK))
         }
-        Err(code) => code,
-    }
-}
-
-fn run(path: &Path) -> ExitCode {
-    match load_config(path) {
-        Ok(_) => without("run the service"),
         Err(code) => code,
     }
 }

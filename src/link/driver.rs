@@ -7,6 +7,7 @@
 
 pub mod net;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -60,6 +61,12 @@ enum End {
 
 /// The stop signal came, or the log is gone.
 struct Stopped;
+
+impl fmt::Debug for LinkDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinkDriver").field("id", &self.id).field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
 
 impl LinkDriver {
     /// Keeps the link until the stop signal; then says goodbye to the PBX and returns.

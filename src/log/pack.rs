@@ -77,7 +77,8 @@ impl Records {
             self.take(entry.seq, &rest[..rest.len() - after.len()]);
             rest = after;
         }
-        let goes_on = Entry::whole_length(rest).is_some_and(|whole| whole > rest.len() && whole <= LOG_RECORD_BYTES_MAX);
+        let goes_on =
+            Entry::whole_length(rest).is_some_and(|whole| whole > rest.len() && whole <= LOG_RECORD_BYTES_MAX);
         if goes_on {
             self.begun = rest.to_vec();
         }
@@ -178,7 +179,10 @@ pub(super) mod tests {
     #[test]
     fn small_records_share_values_and_a_long_one_takes_several() {
         let small: Vec<_> = (1..=33).map(|seq| logged(seq, 50)).collect();
-        assert_eq!(values(&small).iter().map(|(key, _)| key.clone()).collect::<Vec<_>>(), [1u64, 17, 33].map(u64::to_be_bytes));
+        assert_eq!(
+            values(&small).iter().map(|(key, _)| key.clone()).collect::<Vec<_>>(),
+            [1u64, 17, 33].map(u64::to_be_bytes)
+        );
         let long = values(&[logged(7, 3 * LOG_VALUE_BYTES_MAX)]);
         assert_eq!(long.len(), 4);
         assert_eq!(long[1].0, [0, 0, 0, 0, 0, 0, 0, 7, 0, 1]);

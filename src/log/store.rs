@@ -160,7 +160,8 @@ impl Store {
             Ok(()) => Ok(epoch),
             Err(e) => Err(e.to_string()),
         });
-        let epoch = made.map_err(|found| StoreError::disk(self.shelf.folder.epoch(first), "beginning an epoch", found))?;
+        let epoch =
+            made.map_err(|found| StoreError::disk(self.shelf.folder.epoch(first), "beginning an epoch", found))?;
         let mut writing = self.shelf.writing_mut();
         self.shelf.epochs().insert(first, Shelved::Writing);
         *writing = Some(Writing { first, epoch });
@@ -180,7 +181,9 @@ impl Store {
             return;
         }
         if let Err(e) = shelf.folder.write_seal(first, &seal) {
-            tracing::debug!("log epoch {first}: its seal could not be written ({e}); it is worked out at the next start");
+            tracing::debug!(
+                "log epoch {first}: its seal could not be written ({e}); it is worked out at the next start"
+            );
         }
         let bytes_on_disk = shelf.folder.bytes_of(first);
         shelf.epochs().insert(first, Shelved::Sealed { seal, bytes_on_disk });
@@ -210,7 +213,9 @@ impl EntryStore for Store {
     }
 
     fn commit(&mut self, batch: &[Logged]) -> Result<Committed, StoreError> {
-        let Some(newest) = batch.last().map(|logged| &logged.entry) else { return Ok(Committed { began_epoch: false }) };
+        let Some(newest) = batch.last().map(|logged| &logged.entry) else {
+            return Ok(Committed { began_epoch: false });
+        };
         debug_assert_eq!(batch[0].entry.seq, self.last().next(), "the log has no gaps");
         let began_epoch = self.ensure_epoch()?;
         self.reserve(newest.seq)?;
@@ -399,7 +404,14 @@ impl Shelf {
 
     /// Puts in an epoch's place what of it still reads, and says what does not. Seqs up to `certain` were stored; those
     /// above it, up to `through`, may have been.
-    fn repair(&self, first: Seq, certain: Seq, through: Seq, found: Scan, told: &[(Seq, Seq)]) -> Result<Records, StoreError> {
+    fn repair(
+        &self,
+        first: Seq,
+        certain: Seq,
+        through: Seq,
+        found: Scan,
+        told: &[(Seq, Seq)],
+    ) -> Result<Records, StoreError> {
         let disk = |doing| move |e: io::Error| StoreError::disk(self.folder.epoch(first), doing, e);
         self.folder.probe().map_err(disk("reading it; the disk cannot be written either"))?;
         let fault = found.fault.clone().unwrap_or_else(|| "entries are missing".to_owned());
@@ -410,9 +422,8 @@ impl Shelf {
             records.truncate(through);
             best = if records.len() > best.len() { records } else { best };
         }
-        self.rebuild(first, &best).map_err(|found| {
-            StoreError::disk(self.folder.epoch(first), "writing what of it still reads", found)
-        })?;
+        self.rebuild(first, &best)
+            .map_err(|found| StoreError::disk(self.folder.epoch(first), "writing what of it still reads", found))?;
         let gaps = best.gaps(first, through);
         let seal = Seal { last: through, newest: best.newest(), gaps: gaps.clone() };
         self.folder.write_seal(first, &seal).map_err(disk("writing its seal"))?;
@@ -423,7 +434,8 @@ impl Shelf {
             best.len(),
             gaps.len()
         );
-        lock(&self.losses).extend(gaps.iter().filter(|gap| !told.contains(gap)).flat_map(|gap| losses(*gap, certain, &fault)));
+        lock(&self.losses)
+            .extend(gaps.iter().filter(|gap| !told.contains(gap)).flat_map(|gap| losses(*gap, certain, &fault)));
         Ok(best)
     }
 

@@ -72,9 +72,7 @@ pub(super) async fn rebuild(log: &Reader, checkpoints: Option<&Checkpoints>) -> 
     }
     loop {
         let (reader, after) = (log.clone(), state.seq);
-        let read = tokio::task::spawn_blocking(move || {
-            reader.read(after, LOG_READ_ENTRIES_MAX, LOG_READ_BYTES_MAX)
-        });
+        let read = tokio::task::spawn_blocking(move || reader.read(after, LOG_READ_ENTRIES_MAX, LOG_READ_BYTES_MAX));
         let entries = match read.await {
             Ok(Ok(entries)) if entries.is_empty() => return state,
             Ok(Ok(entries)) => entries,

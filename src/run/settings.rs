@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lamp_pattern::{Colour, Effect, Pattern};
+use tokio::sync::watch;
 
 use crate::api::{self, Scopes, TokenVerifier};
 use crate::config::{self, AgentNames, Config, Dialect, Native};
@@ -15,10 +16,10 @@ use crate::link::ami::model::{AgentNaming, Model, ModelSettings, NativeMode};
 use crate::link::ami::session::{LoginMethod, Session, SessionSettings};
 use crate::link::known::Known;
 use crate::log::cursor::Cursors;
-use crate::log::driver::LogStats;
+use crate::log::driver::{LogHealth, LogStats};
 use crate::log::record::Entry;
 use crate::log::{ReadError, Reader};
-use crate::tokens::{Scope, TokenFile};
+use crate::tokens::{Scope, TokenFile, TokensError};
 
 pub(super) fn session(id: &LinkId, link: &config::Link, known: Known, seed: u64) -> Session {
     let Dialect::Ami(ami) = &link.dialect;
@@ -85,15 +86,11 @@ fn output(output: &config::Output) -> OutputSettings {
             blue: gpio.blue.as_ref().map(line),
             active_low: gpio.active_low,
         }),
-        config::Output::Led(config::Led::Colours { red, green, blue }) => OutputSettings::Led(LedSettings {
-            red: red.clone(),
-            green: green.clone(),
-            blue: blue.clone(),
-            single: None,
-        }),
-        config::Output::Led(config::Led::Single(name)) => {
-            OutputSettings::Led(LedSettings { single: Some(name.clone()), ..LedSettings::default() })
+        config::Output::Led(config::Led::Colours { red, green, blue }) => {
+            let (red, green, blue) = (red.clone(), green.clone(), blue.clone());
+            OutputSettings::Led(LedSettings::Colours { red, green, blue })
         }
+        config::Output::Led(config::Led::Single(name)) => OutputSettings::Led(LedSettings::Single(name.clone())),
         config::Output::Virtual => OutputSettings::Virtual,
     }
 }
@@ -124,15 +121,19 @@ fn overridden(default: Pattern, site: &config::PatternOverride) -> Pattern {
 }
 
 /// Tokens of the data folder, followed as `lamplighter token` changes them.
-pub(super) fn token_verifier(data_dir: &Path) -> TokenVerifier {
-    let file = TokenFile::open(data_dir);
-    Arc::new(move |presented| {
+///
+/// # Errors
+/// The file is there and cannot be read.
+pub(super) fn token_verifier(data_dir: &Path) -> Result<TokenVerifier, TokensError> {
+    let file = TokenFile::open(data_dir)?;
+    Ok(Arc::new(move |presented| {
         let tokens = file.tokens();
         let token = tokens.verify(presented)?;
-        let joined = [(Scope::Read, api::Scope::Read), (Scope::Call, api::Scope::Call), (Scope::Admin, api::Scope::Admin)];
+        let joined =
+            [(Scope::Read, api::Scope::Read), (Scope::Call, api::Scope::Call), (Scope::Admin, api::Scope::Admin)];
         let scopes = joined.into_iter().filter(|(stored, _)| token.scopes.contains(stored));
         Some(scopes.fold(Scopes::NONE, |scopes, (_, scope)| scopes.with(scope)))
-    })
+    }))
 }
 
 /// The log as the API reads it.
@@ -140,11 +141,17 @@ pub(super) struct FlushedLog {
     reader: Reader,
     stats: LogStats,
     cursors: Cursors,
+    health: watch::Receiver<LogHealth>,
 }
 
 impl FlushedLog {
-    pub(super) fn new(reader: &Reader, stats: &LogStats, cursors: &Cursors) -> Self {
-        Self { reader: reader.clone(), stats: stats.clone(), cursors: cursors.clone() }
+    pub(super) fn new(
+        reader: &Reader,
+        stats: &LogStats,
+        cursors: &Cursors,
+        health: watch::Receiver<LogHealth>,
+    ) -> Self {
+        Self { reader: reader.clone(), stats: stats.clone(), cursors: cursors.clone(), health }
     }
 }
 
@@ -152,20 +159,27 @@ impl api::LogReader for FlushedLog {
     fn read(&self, after: Seq, limit: usize, max_bytes: usize) -> Result<Vec<Arc<Entry>>, api::ReadError> {
         self.reader.read(after, limit, max_bytes).map_err(|error| match error {
             ReadError::Trimmed { oldest } => api::ReadError::Trimmed { oldest },
-            unreadable @ ReadError::Unreadable { .. } => api::ReadError::Failed(unreadable.to_string()),
+            other => api::ReadError::Failed(other.to_string()),
         })
     }
 
     fn first(&self) -> Seq {
-        self.reader.first()
+        self.stats.first()
     }
 
     fn last(&self) -> Seq {
-        self.reader.last()
+        self.stats.flushed()
     }
 
     fn bytes(&self) -> u64 {
-        self.reader.bytes_on_disk()
+        self.stats.bytes_on_disk()
+    }
+
+    fn fault(&self) -> Option<String> {
+        match &*self.health.borrow() {
+            LogHealth::Good => None,
+            LogHealth::Failing { error, .. } => Some(error.to_string()),
+        }
     }
 
     fn unflushed(&self) -> u64 {

@@ -19,12 +19,12 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tower::ServiceExt;
 
 use super::*;
-use crate::lamp::{LampRefused, LampView, LinkHealth, Shows, Why};
 use crate::clock::Timestamp;
 use crate::event::{
     AgentState, AgentStateEvent, Body as EventBody, CallEvent, CallKind, DeviceState, DeviceStateEvent, Event, LampId,
     LampState, LinkResyncedEvent, LinkUpEvent, PatternView, PbxNativeEvent,
 };
+use crate::lamp::{LampRefused, LampView, LinkHealth, Shows, Why};
 use crate::limits::{DURABLE_BATCHES_QUEUED_MAX, LAMP_COMMANDS_QUEUED_MAX, STREAM_LAG_MAX, VIEW_QUERIES_QUEUED_MAX};
 use crate::log::record::Logged;
 use crate::state::State;
@@ -373,7 +373,9 @@ fn lamp_board() -> mpsc::Sender<LampCommand> {
         while let Some(query) = asked.recv().await {
             let known = |lamp: &LampId| ["desk-1", "desk-2", "desk-3"].contains(&lamp.as_str());
             let told = |lamp: &LampId| match lamp.as_str() {
-                "desk-3" => Err(LampRefused::Broken { lamp: lamp.clone(), reason: "usb 27b8:01ed is not answering".into() }),
+                "desk-3" => {
+                    Err(LampRefused::Broken { lamp: lamp.clone(), reason: "usb 27b8:01ed is not answering".into() })
+                }
                 _ if known(lamp) => Ok(()),
                 _ => Err(LampRefused::Unknown { lamp: lamp.clone() }),
             };
@@ -381,7 +383,9 @@ fn lamp_board() -> mpsc::Sender<LampCommand> {
                 LampCommand::Query { reply } => {
                     drop(reply.send(["desk-2", "desk-1", "desk-3"].into_iter().map(lamp_view).collect()));
                 }
-                LampCommand::Test { lamp, reply } | LampCommand::Identify { lamp, reply } => drop(reply.send(told(&lamp))),
+                LampCommand::Test { lamp, reply } | LampCommand::Identify { lamp, reply } => {
+                    drop(reply.send(told(&lamp)))
+                }
             }
         }
     });

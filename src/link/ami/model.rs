@@ -1,68 +1,412 @@
-//! What is known of one PBX, and what its messages make of that.
+//! The mirror of what an Asterisk told us, and its translation into canonical events.
+//!
+//! Source: AMI events of Asterisk 16 and 22 as recorded in `tests/corpus/ami/recorded`; the protocol document section 5.
+//! Input: one message at a time, live or as an item of a list. Output: canonical events, in the order of their causes.
+//! Shape: [`Calls`], [`Devices`], [`Agents`] and [`Queues`] each hold their part of the mirror; what was told is one
+//! [`Known`]. Every event first changes the mirror, then the part that changed is compared with what was told.
+//! A snapshot is gathered apart and merged only when complete. Whatever was received last about a thing is the truth,
+//! be it a list's item or a live event, so that both orders end the same; channels only go forward (down, ringing,
+//! up) and what ended stays ended. Then everything is compared with what was told, and the differences are told as
+//! ordinary events with `resync`.
+//! Every canonical event carries the message that caused it in `native`; what led to none is `pbx.native`, unless it is
+//! noise ([`translate::is_noise`]), which is counted by name.
+//! Not supported: the event names of Asterisk 11 and older.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
-use crate::clock::Instant;
-use crate::event::{Event, LinkId, LinkResyncedEvent};
-use crate::link::ami::codec::Message;
+use serde_json::value::RawValue;
+
+use super::agents::{Agents, ListedAgents};
+use super::calls::{Calls, ListedChannels};
+use super::codec::Message;
+use super::devices::{Devices, ListedDevices};
+use super::queues::{ListedQueues, Queues};
+use super::tell::Tell;
+use super::translate;
+use crate::clock::{Instant, Timestamp};
+use crate::event::{Body, Event, LinkId, LinkResyncedEvent, PbxNativeEvent, QueueId};
+use crate::limits::AMI_NOISE_NAMES_MAX;
 use crate::link::known::Known;
 
-#[derive(Clone, Debug, Default)]
-pub struct ModelSettings {}
+/// What a site may set about the translation.
+#[derive(Clone, Debug)]
+pub struct ModelSettings {
+    /// Which of the PBX's own messages events carry.
+    pub native: NativeMode,
+    /// Event names kept although they are noise.
+    pub native_add: Vec<String>,
+    /// Event names dropped although they are useful.
+    pub native_remove: Vec<String>,
+    /// Work after a queue call where the member's own `Wrapuptime` is 0.
+    pub wrapup: Duration,
+    pub agents: AgentNaming,
+    /// The device state that says do-not-disturb, `{device}` standing for the device; empty for none.
+    pub do_not_disturb: String,
+    /// Devices that lead outside: whole names (`PJSIP/carrier`), names without technology, or either with `*` at the
+    /// end. They have no device state of their own. Where there is none, lines are told by how they are used.
+    pub trunks: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NativeMode {
+    /// All but noise.
+    #[default]
+    Useful,
+    All,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AgentNaming {
+    /// The member's name, unless it has none.
+    #[default]
+    MemberName,
+    /// The member's device.
+    Device,
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self {
+            native: NativeMode::Useful,
+            native_add: Vec::new(),
+            native_remove: Vec::new(),
+            wrapup: Duration::ZERO,
+            agents: AgentNaming::MemberName,
+            do_not_disturb: "Custom:DND{device}".to_owned(),
+            trunks: Vec::new(),
+        }
+    }
+}
 
 #[derive(Debug)]
 pub struct Model {
     link: LinkId,
-    items: u32,
+    native: NativeMode,
+    native_add: Vec<String>,
+    native_remove: Vec<String>,
+    calls: Calls,
+    devices: Devices,
+    agents: Agents,
+    queues: Queues,
+    told: Known,
+    gathered: Option<Gathered>,
     noise: BTreeMap<String, u64>,
+    wants_resync: bool,
+    forgotten: u64,
 }
 
+/// A snapshot in the making.
+#[derive(Debug, Default)]
+struct Gathered {
+    devices: ListedDevices,
+    channels: ListedChannels,
+    agents: ListedAgents,
+    queues: ListedQueues,
+}
+
+/// What names past [`AMI_NOISE_NAMES_MAX`] are counted under.
+const OTHER_NOISE: &str = "(other)";
+
 impl Model {
-    pub fn new(_settings: ModelSettings, link: LinkId, _known: Known) -> Self {
-        Self { link, items: 0, noise: BTreeMap::new() }
+    /// `known` is what was told of the link so far, by this process or the one before.
+    pub fn new(settings: ModelSettings, link: LinkId, known: Known) -> Self {
+        Self {
+            link,
+            native: settings.native,
+            native_add: settings.native_add,
+            native_remove: settings.native_remove,
+            calls: Calls::default(),
+            devices: Devices::new(&settings.do_not_disturb, settings.trunks),
+            agents: Agents::new(settings.agents, settings.wrapup),
+            queues: Queues::default(),
+            told: known,
+            gathered: None,
+            noise: BTreeMap::new(),
+            wants_resync: false,
+            forgotten: 0,
+        }
     }
 
-    pub fn handle_event(&mut self, message: &Message, _now: Instant, out: &mut VecDeque<Event>) {
-        out.push_back(self.native(message));
+    /// A live event. Messages without `Privilege` belong to [`Model::handle_suspect`].
+    pub fn handle_event(&mut self, message: &Message, now: Instant, out: &mut VecDeque<Event>) {
+        let Some(event) = message.get("Event") else { return };
+        if translate::is_mute(event) {
+            self.rest(message, event, false, out);
+            return;
+        }
+        if let Some(gathered) = &mut self.gathered {
+            gathered.overtaken(message, event, &self.devices, &self.agents);
+        }
+        let begun = out.len();
+        let news = self.apply(message, event, now, out);
+        if out.len() == begun {
+            self.rest(message, event, news, out);
+        } else {
+            let at = pbx_time(message);
+            let native = (self.native != NativeMode::None).then(|| native(message)).flatten();
+            for event in out.range_mut(begun..) {
+                event.pbx_time = at;
+                event.native.clone_from(&native);
+            }
+        }
+        self.notice_forgotten();
     }
 
+    /// An event that anybody could have forged (it has no `Privilege`): kept for people, believed by nobody.
     pub fn handle_suspect(&mut self, message: &Message, out: &mut VecDeque<Event>) {
-        out.push_back(self.native(message));
+        let Some(event) = message.get("Event") else { return };
+        self.rest(message, event, false, out);
     }
+
+    // ---- snapshot ------------------------------------------------------------------------------
 
     pub fn begin_snapshot(&mut self) {
-        self.items = 0;
+        self.gathered = Some(Gathered::default());
     }
 
-    pub fn snapshot_item(&mut self, _message: &Message) {
-        self.items += 1;
+    /// An item of any list of the snapshot, in the order received; outside a snapshot it is ignored.
+    pub fn snapshot_item(&mut self, message: &Message) {
+        let (Some(gathered), Some(event)) = (&mut self.gathered, message.get("Event")) else { return };
+        match event {
+            b"EndpointList" | b"ContactList" | b"PeerEntry" | b"DeviceStateChange" => {
+                self.devices.take_listed(message, event, &mut gathered.devices);
+            }
+            b"CoreShowChannel" | b"Status" | b"BridgeListItem" | b"BridgeInfoComplete" => {
+                gathered.channels.take(message, event);
+            }
+            b"QueueParams" | b"QueueEntry" => gathered.queues.take(message, event),
+            b"QueueMember" | b"Agents" => {
+                self.agents.take_listed(message, event, &self.devices, &mut gathered.agents);
+            }
+            _ => {}
+        }
     }
 
-    pub fn finish_snapshot(&mut self, _now: Instant, _out: &mut VecDeque<Event>) -> LinkResyncedEvent {
-        LinkResyncedEvent { devices: vec![format!("items-{}", self.items).as_str().into()], ..Default::default() }
+    /// Merges a complete snapshot and tells what differs from what was told; the answer names it all.
+    pub fn finish_snapshot(&mut self, now: Instant, out: &mut VecDeque<Event>) -> LinkResyncedEvent {
+        let Some(gathered) = self.gathered.take() else { return LinkResyncedEvent::default() };
+        let begun = out.len();
+        let Self { link, calls, devices, agents, queues, told, .. } = self;
+        let mut tell = Tell { link, now, resync: true, quiet: true, told, out };
+        devices.merge(gathered.devices);
+        calls.merge_listed(gathered.channels, devices, &mut tell);
+        queues.merge(gathered.queues, now);
+        calls.set_waiting(&queues.waiting());
+        agents.merge(gathered.agents, |channel| calls.has(channel));
+        tell.quiet = false;
+        calls.tell_all(devices, &mut tell);
+        devices.tell_all(&mut tell);
+        agents.tell_all(&mut tell);
+        queues.tell_all(&mut tell);
+        self.notice_forgotten();
+        summary(out.range(begun..))
     }
 
+    /// The lists were cut short: they say nothing.
     pub fn abandon_snapshot(&mut self) {
-        self.items = 0;
+        self.gathered = None;
     }
+
+    // ---- timers --------------------------------------------------------------------------------
 
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        [self.devices.poll_timeout(), self.agents.poll_timeout()].into_iter().flatten().min()
     }
 
-    pub fn handle_timeout(&mut self, _now: Instant, _out: &mut VecDeque<Event>) {}
+    /// Ends of wrap-ups, and disagreements that lasted too long.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut VecDeque<Event>) {
+        self.wants_resync |= self.devices.handle_timeout(now);
+        let Self { link, agents, told, .. } = self;
+        agents.handle_timeout(&mut Tell { link, now, resync: false, quiet: false, told, out });
+    }
 
+    /// Whether a snapshot is needed to be sure of everything again; asks once.
     pub fn wants_resync(&mut self) -> bool {
-        false
+        std::mem::take(&mut self.wants_resync)
     }
 
+    // ---- what is known -------------------------------------------------------------------------
+
+    /// Messages dropped, by the name of their event.
     pub fn noise(&self) -> &BTreeMap<String, u64> {
         &self.noise
     }
 
-    fn native(&self, message: &Message) -> Event {
-        let name = String::from_utf8_lossy(message.event().unwrap_or_default()).into_owned();
-        let body = crate::event::PbxNativeEvent { name: Some(name) };
-        Event::link(&self.link, crate::event::Body::PbxNative(body))
+    /// What was told so far.
+    pub fn known(&self) -> &Known {
+        &self.told
+    }
+
+    /// Channels, bridges, devices, members and queues that a bound made us forget or leave out.
+    pub fn forgotten(&self) -> u64 {
+        self.calls.forgotten + self.devices.left_out + self.agents.left_out + self.queues.left_out
+    }
+
+    // ---- the machine ---------------------------------------------------------------------------
+
+    /// One event, one line. Says whether it was news even if it leads to no canonical event.
+    fn apply(&mut self, message: &Message, event: &[u8], now: Instant, out: &mut VecDeque<Event>) -> bool {
+        let Self { link, calls, devices, agents, queues, told, .. } = self;
+        let mut tell = Tell { link, now, resync: false, quiet: false, told, out };
+        let tell = &mut tell;
+        match event {
+            b"Newchannel" | b"Newstate" | b"NewCallerid" | b"NewConnectedLine" => calls.seen(message, devices, tell),
+            b"Rename" => calls.rename(message, devices, tell),
+            b"DialBegin" => calls.dial_begin(message, devices, tell),
+            b"DialState" => calls.dial_state(message, devices, tell),
+            b"DialEnd" => calls.dial_end(message, devices, tell),
+            b"BridgeEnter" => calls.bridge_enter(message, devices, tell),
+            b"BridgeLeave" => calls.bridge_leave(message, devices, tell),
+            b"BridgeDestroy" => calls.bridge_destroyed(message),
+            b"ConfbridgeJoin" => calls.confbridge_join(message, devices, tell),
+            b"Hold" => calls.hold(message, true, devices, tell),
+            b"Unhold" => calls.hold(message, false, devices, tell),
+            b"BlindTransfer" => calls.blind_transfer(message, devices, tell),
+            b"AttendedTransfer" => calls.attended_transfer(message, devices, tell),
+            b"Pickup" => calls.pickup(message, devices, tell),
+            b"ParkedCall" => calls.parked(message, devices, tell),
+            b"ParkedCallTimeOut" => calls.parking_timed_out(message, devices, tell),
+            b"UnParkedCall" => calls.unparked(message, devices, tell),
+            b"Hangup" => {
+                if let Some(channel) = calls.hangup(message, devices, tell) {
+                    queues.channel_ended(&channel, tell);
+                    agents.channel_ended(&channel, tell);
+                }
+            }
+            b"QueueCallerJoin" => {
+                if let Some(queue) = queue_of(message) {
+                    calls.queue_joined(message, &queue, devices, tell);
+                    queues.joined(message, &queue, tell);
+                }
+            }
+            b"QueueCallerAbandon" => calls.queue_abandoned(message),
+            b"QueueCallerLeave" => {
+                if let Some(queue) = queue_of(message) {
+                    calls.queue_left(message, devices, tell);
+                    queues.left(message, &queue, tell);
+                }
+            }
+            b"AgentCalled" => {
+                if let Some(queue) = queue_of(message) {
+                    calls.called_by_queue(message, &queue, devices, tell);
+                }
+            }
+            b"AgentConnect" => agents.connected(message, devices, tell),
+            b"AgentComplete" | b"AgentDump" => agents.completed(message, devices, tell),
+            b"AgentLogin" => agents.pool_login(message, devices, tell),
+            b"AgentLogoff" => agents.pool_logoff(message, tell),
+            b"QueueMemberRemoved" => agents.member_removed(message, devices, tell),
+            b"QueueMemberAdded"
+            | b"QueueMemberStatus"
+            | b"QueueMemberPause"
+            | b"QueueMemberPaused"
+            | b"QueueMemberPenalty"
+            | b"QueueMemberRinginuse" => agents.member_seen(message, devices, tell),
+            b"DeviceStateChange" => devices.state_change(message, tell),
+            b"ContactStatus" => return devices.contact_status(message, tell),
+            b"PeerStatus" => devices.peer_status(message, tell),
+            // Endpoints, queues and members may have come and gone.
+            b"Reload" => self.wants_resync = true,
+            _ => {}
+        }
+        false
+    }
+
+    /// A message that led to no canonical event.
+    fn rest(&mut self, message: &Message, event: &[u8], news: bool, out: &mut VecDeque<Event>) {
+        if !self.keeps(event, news) {
+            self.count_noise(event);
+            return;
+        }
+        let name = message.text("Event").map(|name| name.into_owned());
+        let mut event = Event::link(&self.link, Body::PbxNative(PbxNativeEvent { name }));
+        event.pbx_time = pbx_time(message);
+        event.native = native(message);
+        out.push_back(event);
+    }
+
+    fn keeps(&self, event: &[u8], news: bool) -> bool {
+        let named = |names: &[String]| names.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(event));
+        match self.native {
+            NativeMode::None => false,
+            NativeMode::All => !named(&self.native_remove),
+            NativeMode::Useful if news || !translate::is_noise(event) => !named(&self.native_remove),
+            NativeMode::Useful => named(&self.native_add),
+        }
+    }
+
+    fn count_noise(&mut self, event: &[u8]) {
+        let name = std::str::from_utf8(event).unwrap_or(OTHER_NOISE);
+        if let Some(count) = self.noise.get_mut(name) {
+            *count += 1;
+        } else {
+            let full = self.noise.len() >= AMI_NOISE_NAMES_MAX;
+            *self.noise.entry(if full { OTHER_NOISE } else { name }.to_owned()).or_default() += 1;
+        }
+    }
+
+    fn notice_forgotten(&mut self) {
+        let forgotten = self.calls.forgotten;
+        self.wants_resync |= forgotten != self.forgotten;
+        self.forgotten = forgotten;
     }
 }
+
+impl Gathered {
+    fn overtaken(&mut self, message: &Message, event: &[u8], devices: &Devices, agents: &Agents) {
+        match event {
+            b"DeviceStateChange" | b"ContactStatus" | b"PeerStatus" => {
+                self.devices.overtaken(message, event, devices);
+            }
+            _ if event.starts_with(b"QueueMember") => agents.overtaken(message, devices, &mut self.agents),
+            _ => {
+                self.channels.overtaken(message, event);
+                self.queues.overtaken(message, event);
+            }
+        }
+    }
+}
+
+/// Everything that events name, each once.
+fn summary<'a>(events: impl Iterator<Item = &'a Event>) -> LinkResyncedEvent {
+    let mut changed = LinkResyncedEvent::default();
+    for event in events {
+        match &event.body {
+            Body::Call(_, call) => changed.calls.extend(call.call.clone()),
+            Body::DeviceState(device) => changed.devices.push(device.device.clone()),
+            Body::AgentState(agent) => changed.agents.push(agent.agent.clone()),
+            Body::QueueState(queue) => changed.queues.push(queue.queue.clone()),
+            _ => {}
+        }
+    }
+    changed.calls.sort_unstable();
+    changed.calls.dedup();
+    changed
+}
+
+fn queue_of(message: &Message) -> Option<QueueId> {
+    message.text("Queue").map(|queue| QueueId::new(&*queue))
+}
+
+fn native(message: &Message) -> Option<Box<RawValue>> {
+    let mut text = String::new();
+    message.write_json(&mut text);
+    RawValue::from_string(text).ok()
+}
+
+/// `Timestamp: 1395059659.619558`, where manager.conf has `timestampevents`.
+fn pbx_time(message: &Message) -> Option<Timestamp> {
+    let text = message.text("Timestamp")?;
+    let (seconds, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let seconds: i64 = seconds.parse().ok()?;
+    let mut millis = 0;
+    for digit in fraction.bytes().chain(std::iter::repeat(b'0')).take(3) {
+        millis = millis * 10 + i64::from(digit.checked_sub(b'0').filter(|digit| *digit < 10)?);
+    }
+    Some(Timestamp(seconds.checked_mul(1000)?.checked_add(millis)?))
+}
+
+#[cfg(test)]
+mod tests;
