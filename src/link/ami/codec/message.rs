@@ -232,7 +232,7 @@ impl<'a> Whole<'a> {
         let Ok(text) = std::str::from_utf8(bytes) else { return Self::Bytes };
         // Without branches, so that the compiler makes wide instructions of it. Line ends are the only control
         // bytes allowed: as many as headers, so that none is inside a value.
-        let odd = |byte: u8| (byte == b'"') | (byte == b'\\') | (byte >= 0x80) | (byte < 0x20);
+        let odd = |byte: u8| (byte == b'"') | (byte == b'\\') | !(0x20..0x80).contains(&byte);
         let line_end = |byte: u8| (byte == b'\r') | (byte == b'\n');
         let clean = bytes.iter().fold(true, |clean, byte| clean & (!odd(*byte) | line_end(*byte)));
         let lines = bytes.iter().fold(0usize, |lines, byte| lines + usize::from(*byte == b'\n'));
