@@ -16,6 +16,8 @@
 //! ```
 //! After every line nothing else may have come out.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an expectation that fails is a test that fails")]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -290,8 +292,10 @@ fn session(settings: &SessionSettings) -> Session {
 
 /// Whether the model decides if that is told; of the PBX's own messages only these two are told in any case.
 fn is_the_models(body: &Body) -> bool {
-    let kept = matches!(body.subject(), Some("UserEvent" | "Shutdown"));
-    !body.kind_name().starts_with("link.") && !(body.kind_name() == "pbx.native" && kept)
+    match body {
+        Body::PbxNative(native) => !matches!(native.name.as_deref(), Some("UserEvent" | "Shutdown")),
+        other => !other.kind_name().starts_with("link."),
+    }
 }
 
 fn headers(bytes: &[u8]) -> Vec<(String, String)> {

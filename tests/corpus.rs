@@ -4,6 +4,8 @@
 //! values. `LAMPLIGHTER_CORPUS_WRITE=1 cargo test --test corpus` writes them anew; the difference is then reviewed as
 //! code is. The storm is too long for that: its file holds totals by event and one CRC-32 over all.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an expectation that fails is a test that fails")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Read as _;

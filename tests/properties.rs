@@ -1,5 +1,7 @@
 //! The fuzz targets' bodies, bounded, on generated input; and what an action encodes, decoded.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "an expectation that fails is a test that fails")]
+
 #[path = "fuzz/bodies.rs"]
 mod bodies;
 

@@ -13,7 +13,7 @@ use lamplighter::link::known::Known;
 use lamplighter::secret::Secret;
 
 /// Any split reads the same, memory stays bounded, every message is valid JSON. The first byte chooses the split.
-pub fn ami_codec(input: &[u8]) {
+pub(crate) fn ami_codec(input: &[u8]) {
     let Some((split, bytes)) = input.split_first() else { return };
     let whole = items(bytes, bytes.len());
     let pieces = items(bytes, usize::from(split % 64) + 1);
@@ -45,7 +45,7 @@ fn items(bytes: &[u8], piece: usize) -> Vec<String> {
 
 /// Any bytes, any times, any ends: no panic, no timer that spins, nothing after going down, everything answered.
 /// Each step is an operation byte, then what it takes.
-pub fn ami_session(input: &[u8]) {
+pub(crate) fn ami_session(input: &[u8]) {
     let settings = SessionSettings {
         link: LinkId::new("fuzz"),
         user: "gw".into(),

@@ -100,8 +100,8 @@ impl Message {
             let bucket = &mut buckets[bucket(self.name(span))];
             *bucket = bucket.saturating_add(1);
         }
-        // One check of the whole makes most values a plain copy.
-        let utf8 = std::str::from_utf8(&self.bytes).ok();
+        // One look at the whole makes most names and values a plain copy.
+        let whole = Whole::of(self);
         out.push('{');
         let begun = out.len();
         for (index, span) in self.headers.iter().enumerate() {
@@ -114,27 +114,36 @@ impl Message {
             if out.len() > begun {
                 out.push(',');
             }
-            write_string(name, None, out);
+            self.write_string(span.name, whole, out);
             out.push(':');
             let mut rest = self.headers[index + 1..].iter().filter(same).peekable();
             if alone || rest.peek().is_none() {
-                self.write_value(span, utf8, out);
+                self.write_string(span.value, whole, out);
                 continue;
             }
             out.push('[');
-            self.write_value(span, utf8, out);
+            self.write_string(span.value, whole, out);
             for other in rest {
                 out.push(',');
-                self.write_value(other, utf8, out);
+                self.write_string(other.value, whole, out);
             }
             out.push(']');
         }
         out.push('}');
     }
 
-    fn write_value(&self, span: &Span, utf8: Option<&str>, out: &mut String) {
-        let (from, to) = (span.value.0 as usize, span.value.1 as usize);
-        write_string(&self.bytes[from..to], utf8.and_then(|text| text.get(from..to)), out);
+    fn write_string(&self, span: (u32, u32), whole: Whole<'_>, out: &mut String) {
+        let at = span.0 as usize..span.1 as usize;
+        match whole {
+            _ if span == OUTPUT.name => out.push_str("\"Output\""),
+            Whole::Plain(text) => {
+                out.push('"');
+                out.push_str(&text[at]);
+                out.push('"');
+            }
+            Whole::Text(text) => write_escaped(&text[at], out),
+            Whole::Bytes => write_escaped(&self::text(&self.bytes[at]), out),
+        }
     }
 
     /// The first header tells what a message is; what follows may name anything.
@@ -207,12 +216,33 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
     EUC_KR.decode_without_bom_handling_and_without_replacement(bytes).unwrap_or_else(|| decode_latin1(bytes))
 }
 
-/// `utf8` where the bytes are already known to be text.
-fn write_string(bytes: &[u8], utf8: Option<&str>, out: &mut String) {
-    let text = match utf8 {
-        Some(text) => Cow::Borrowed(text),
-        None => text(bytes),
-    };
+/// What one look at a message's bytes tells about all its names and values.
+#[derive(Clone, Copy)]
+enum Whole<'a> {
+    /// ASCII, and nothing in any value needs an escape.
+    Plain(&'a str),
+    Text(&'a str),
+    /// Some value is not UTF-8.
+    Bytes,
+}
+
+impl<'a> Whole<'a> {
+    fn of(message: &'a Message) -> Self {
+        let bytes = &message.bytes;
+        let Ok(text) = std::str::from_utf8(bytes) else { return Self::Bytes };
+        // Without branches, so that the compiler makes wide instructions of it. Line ends are the only control
+        // bytes allowed: as many as headers, so that none is inside a value.
+        let odd = |byte: u8| (byte == b'"') | (byte == b'\\') | !(0x20..0x80).contains(&byte);
+        let line_end = |byte: u8| (byte == b'\r') | (byte == b'\n');
+        let clean = bytes.iter().fold(true, |clean, byte| clean & (!odd(*byte) | line_end(*byte)));
+        let lines = bytes.iter().fold(0usize, |lines, byte| lines + usize::from(*byte == b'\n'));
+        let next = bytes.get(1..).unwrap_or_default();
+        let lone_cr = bytes.iter().zip(next).fold(false, |lone, (cr, lf)| lone | ((*cr == b'\r') & (*lf != b'\n')));
+        if clean && !lone_cr && lines == message.headers.len() { Self::Plain(text) } else { Self::Text(text) }
+    }
+}
+
+fn write_escaped(text: &str, out: &mut String) {
     out.push('"');
     let mut plain = 0;
     for (at, byte) in text.bytes().enumerate() {
@@ -256,11 +286,16 @@ static ESCAPED: [bool; 256] = {
     table
 };
 
-/// Equal names share a bucket; different ones mostly do not.
+/// Equal names share a bucket, whatever their case; different ones mostly do not.
 fn bucket(name: &[u8]) -> usize {
-    let [first, .., last] = name else { return name.len() };
-    let (first, last) = (usize::from(first | 0x20), usize::from(last | 0x20));
-    (first.wrapping_mul(31) ^ last.wrapping_mul(17) ^ name.len().wrapping_mul(7)) & 0xff
+    let (first, last) = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => (name.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)), name.len() as u64),
+    };
+    let lower = 0x2020_2020_2020_2020;
+    let mixed =
+        (first | lower).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (last | lower).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+    (mixed >> 56) as usize
 }
 
 fn span(from: usize, to: usize) -> (u32, u32) {
