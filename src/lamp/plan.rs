@@ -50,7 +50,8 @@ pub struct Why {
 pub struct LinkHealth {
     pub link: LinkId,
     pub up: bool,
-    pub resynced: bool,
+    /// Down, or up without a snapshot: what is known of it may not be so.
+    pub stale: bool,
     /// Since when it is up, or down; absent where it never was either.
     pub since: Option<Timestamp>,
     pub last_error: Option<String>,
@@ -222,7 +223,7 @@ fn health(id: &LinkId, link: Option<&LinkState>) -> LinkHealth {
     LinkHealth {
         link: id.clone(),
         up: link.is_some_and(|link| link.up),
-        resynced: link.is_some_and(|link| link.resynced),
+        stale: link.is_none_or(LinkState::stale),
         since: link.map(|link| link.since),
         last_error: link.and_then(|link| link.last_error.clone()),
     }

@@ -262,8 +262,5 @@ fn why_names_the_entry_the_rule_and_the_link_s_health() {
     let why = planned(&scene, DEVICE, &LogHealth::Good).why;
     assert_eq!(why.seq, Some(scene.seq()));
     let health = why.link.unwrap();
-    assert_eq!(
-        (health.up, health.resynced, health.last_error.as_deref()),
-        (false, false, Some("nothing heard for 40 s"))
-    );
+    assert_eq!((health.up, health.stale, health.last_error.as_deref()), (false, true, Some("nothing heard for 40 s")));
 }
