@@ -56,13 +56,15 @@ pub struct GpioSettings {
 }
 
 /// LEDs of the kernel's LED class, by name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LedSettings {
-    pub red: Option<String>,
-    pub green: Option<String>,
-    pub blue: Option<String>,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedSettings {
+    Colours {
+        red: Option<String>,
+        green: Option<String>,
+        blue: Option<String>,
+    },
     /// One LED of whatever colour: as bright as the strongest channel of the pattern.
-    pub single: Option<String>,
+    Single(String),
 }
 
 /// A GPIO line: `gpiochip0:17`, `/dev/gpiochip0:17`, `gpiochip0:STATUS_RED`, or `STATUS_RED` wherever it is.

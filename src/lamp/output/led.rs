@@ -39,11 +39,15 @@ struct Led {
 
 impl LedLamp {
     pub(super) fn open(settings: &LedSettings, root: &Path) -> Result<Self, String> {
-        let LedSettings { red, green, blue, single } = settings;
-        let named = [(Channel::Red, red), (Channel::Green, green), (Channel::Blue, blue), (Channel::Strongest, single)];
-        let named = named.into_iter().filter_map(|(channel, name)| Some((channel, name.as_ref()?)));
+        let named = match settings {
+            LedSettings::Colours { red, green, blue } => {
+                let channels = [(Channel::Red, red), (Channel::Green, green), (Channel::Blue, blue)];
+                channels.into_iter().filter_map(|(channel, name)| Some((channel, name.as_ref()?))).collect()
+            }
+            LedSettings::Single(name) => vec![(Channel::Strongest, name)],
+        };
         let open = |(channel, name): (Channel, &String)| Ok::<_, String>((channel, Led::open(root, name)?));
-        let mut lamp = Self { leds: named.map(open).collect::<Result<_, _>>()? };
+        let mut lamp = Self { leds: named.into_iter().map(open).collect::<Result<_, _>>()? };
         lamp.show(Frame::DARK)?;
         Ok(lamp)
     }
@@ -151,7 +155,7 @@ mod tests {
     }
 
     fn settings(red: &str, blue: Option<&str>) -> LedSettings {
-        LedSettings { red: Some(red.into()), blue: blue.map(str::to_owned), ..LedSettings::default() }
+        LedSettings::Colours { red: Some(red.into()), green: None, blue: blue.map(str::to_owned) }
     }
 
     fn attribute(root: &TempDir, path: &str) -> String {
@@ -182,8 +186,7 @@ mod tests {
     #[test]
     fn a_single_led_is_as_bright_as_the_strongest_channel() {
         let root = leds("255", &["act"]);
-        let settings = LedSettings { single: Some("act".into()), ..LedSettings::default() };
-        let mut lamp = LedLamp::open(&settings, root.path()).unwrap();
+        let mut lamp = LedLamp::open(&LedSettings::Single("act".into()), root.path()).unwrap();
         lamp.show(frame(Colour::new(3, 40, 7), Colour::BLACK)).unwrap();
         assert_eq!(attribute(&root, "act/brightness"), "40");
     }

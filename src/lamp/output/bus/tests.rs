@@ -22,7 +22,7 @@ fn buses(root: &Path, threads: bool) -> Buses {
 }
 
 fn led(name: &str) -> OutputSettings {
-    OutputSettings::Led(LedSettings { single: Some(name.into()), ..LedSettings::default() })
+    OutputSettings::Led(LedSettings::Single(name.into()))
 }
 
 fn order(generation: u64, red: u8, ask: bool) -> Order {
