@@ -504,7 +504,7 @@ async fn a_view_says_what_is_shown_and_why() {
             "since": "2026-09-21T14:13:20.000Z",
             "pattern": {"colour": "#ffb000", "effect": "blink", "period": "500ms", "duty": 50, "brightness": 100},
             "why": {"seq": 3, "rule": "ringing: a call is alerting", "link": {
-                "link": "desk", "up": true, "resynced": true, "since": "2026-09-21T14:13:20.000Z", "last_error": null
+                "link": "desk", "up": true, "stale": false, "since": "2026-09-21T14:13:20.000Z", "last_error": null
             }}
         })
     );
