@@ -91,7 +91,7 @@ pub const LOG_QUARANTINE_EPOCHS_MAX: usize = 4;
 /// Bytes of a consumer's name; a longer one is refused.
 pub const LOG_CONSUMER_NAME_BYTES_MAX: usize = 64;
 /// Payload of one epoch (a sled directory of its own); at it the next epoch begins.
-pub const LOG_EPOCH_BYTES_MAX: u64 = 4 * 1024 * 1024;
+pub const LOG_EPOCH_BYTES_MAX: u64 = 2 * 1024 * 1024;
 /// sled's cache for one open epoch.
 pub const LOG_CACHE_BYTES: u64 = 4 * 1024 * 1024;
 /// Named consumers with a durable cursor; one more is refused.
@@ -161,6 +161,7 @@ const _: () =
 const _: () = assert!(AMI_LINE_BYTES_MAX <= AMI_MESSAGE_BYTES_MAX, "a line fits its message");
 const _: () = assert!(AMI_MESSAGE_BYTES_MAX < LOG_ENTRY_BYTES_MAX, "a message fits its entry");
 const _: () = assert!(17 * LOG_VALUE_BYTES_MAX < 120 * 1024, "a full page of sled is no file of its own");
-const _: () = assert!(LOG_RECORD_BYTES_MAX / LOG_VALUE_BYTES_MAX < u16::MAX as usize, "a record's parts can be counted");
+const _: () =
+    assert!(LOG_RECORD_BYTES_MAX / LOG_VALUE_BYTES_MAX < u16::MAX as usize, "a record's parts can be counted");
 const _: () = assert!(LOG_BATCH_BYTES_MAX as u64 <= LOG_EPOCH_BYTES_MAX, "a batch fits an epoch");
 const _: () = assert!(API_LIST_MAX <= LOG_READ_ENTRIES_MAX, "a list answer is one read");

@@ -77,7 +77,10 @@ pub enum Committing {
 pub enum LogHealth {
     Good,
     /// Entries wait in memory and are tried again.
-    Failing { since: Timestamp, error: Arc<str> },
+    Failing {
+        since: Timestamp,
+        error: Arc<str>,
+    },
 }
 
 /// The log's figures, for API and metrics; clones share them.
@@ -468,12 +471,20 @@ impl<S: EntryStore> Sequencer<S> {
         let pause = self.retry_pause;
         self.retry_pause = (pause * 2).min(LOG_RETRY_MAX);
         self.stats.0.failed_commits.fetch_add(1, Ordering::Relaxed);
-        self.fail(&format!("{error}; {} entries wait in memory, next try in {} ms", self.unflushed(), pause.as_millis()));
+        self.fail(&format!(
+            "{error}; {} entries wait in memory, next try in {} ms",
+            self.unflushed(),
+            pause.as_millis()
+        ));
         self.turn = Turn::Paused { batch, until: self.clock.now() + pause };
     }
 
     fn say_slow(&mut self, now: Instant) {
-        self.fail(&format!("the store has not come back for {} s; {} entries wait", LOG_COMMIT_SLOW.as_secs(), self.unflushed()));
+        self.fail(&format!(
+            "the store has not come back for {} s; {} entries wait",
+            LOG_COMMIT_SLOW.as_secs(),
+            self.unflushed()
+        ));
         self.turn = Turn::AtStore { slow: now + LOG_COMMIT_SLOW };
     }
 

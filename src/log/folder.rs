@@ -158,7 +158,8 @@ impl Folder {
         if self.epoch(first).exists() {
             fs::rename(self.epoch(first), &place)?;
         }
-        let mut kept = fs::read_dir(&quarantine)?.map(|item| item.map(|item| item.path())).collect::<Result<Vec<_>, _>>()?;
+        let mut kept =
+            fs::read_dir(&quarantine)?.map(|item| item.map(|item| item.path())).collect::<Result<Vec<_>, _>>()?;
         kept.sort();
         kept.iter().rev().skip(LOG_QUARANTINE_EPOCHS_MAX).try_for_each(|old| remove_folder(old))
     }

@@ -122,7 +122,9 @@ pub enum ReadError {
 /// Why the store could not do what was asked. All but the first two are worth another try.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("log {path}: expected format {expected:?}, found {found:?}; this program is older than the log, install the newer one")]
+    #[error(
+        "log {path}: expected format {expected:?}, found {found:?}; this program is older than the log, install the newer one"
+    )]
     Format { path: PathBuf, expected: &'static str, found: String },
     #[error("log {path}: another process has it open; stop that one first")]
     Locked { path: PathBuf },

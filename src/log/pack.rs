@@ -8,7 +8,9 @@
 use std::sync::Arc;
 
 use crate::event::Seq;
-use crate::limits::{LOG_RECORD_BYTES_MAX, LOG_VALUE_BYTES_MAX, LOG_VALUE_ENTRIES_MAX};
+use crate::limits::{
+    LOG_BATCH_BYTES_MAX, LOG_EPOCH_BYTES_MAX, LOG_RECORD_BYTES_MAX, LOG_VALUE_BYTES_MAX, LOG_VALUE_ENTRIES_MAX,
+};
 use crate::log::Answer;
 use crate::log::record::Entry;
 
@@ -77,7 +79,8 @@ impl Records {
             self.take(entry.seq, &rest[..rest.len() - after.len()]);
             rest = after;
         }
-        let goes_on = Entry::whole_length(rest).is_some_and(|whole| whole > rest.len() && whole <= LOG_RECORD_BYTES_MAX);
+        let goes_on =
+            Entry::whole_length(rest).is_some_and(|whole| whole > rest.len() && whole <= LOG_RECORD_BYTES_MAX);
         if goes_on {
             self.begun = rest.to_vec();
         }
@@ -88,6 +91,19 @@ impl Records {
             self.index.push((seq, self.bytes.len()));
             self.bytes.extend_from_slice(record);
         }
+    }
+
+    /// For a whole epoch: room that costs nothing until it is used, instead of growing by doubling.
+    pub(super) fn for_epoch() -> Self {
+        let room = LOG_EPOCH_BYTES_MAX as usize + LOG_BATCH_BYTES_MAX;
+        Self { bytes: Vec::with_capacity(room), ..Self::default() }
+    }
+
+    /// Gives back the room that was not used.
+    pub(super) fn shrink(&mut self) {
+        self.bytes.shrink_to_fit();
+        self.index.shrink_to_fit();
+        self.begun = Vec::new();
     }
 
     pub(super) fn last(&self) -> Option<Seq> {
@@ -178,7 +194,10 @@ pub(super) mod tests {
     #[test]
     fn small_records_share_values_and_a_long_one_takes_several() {
         let small: Vec<_> = (1..=33).map(|seq| logged(seq, 50)).collect();
-        assert_eq!(values(&small).iter().map(|(key, _)| key.clone()).collect::<Vec<_>>(), [1u64, 17, 33].map(u64::to_be_bytes));
+        assert_eq!(
+            values(&small).iter().map(|(key, _)| key.clone()).collect::<Vec<_>>(),
+            [1u64, 17, 33].map(u64::to_be_bytes)
+        );
         let long = values(&[logged(7, 3 * LOG_VALUE_BYTES_MAX)]);
         assert_eq!(long.len(), 4);
         assert_eq!(long[1].0, [0, 0, 0, 0, 0, 0, 0, 7, 0, 1]);

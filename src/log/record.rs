@@ -162,7 +162,7 @@ impl Entry {
     /// What makes the bytes no record.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         match Self::decode_first(bytes)? {
-            (entry, rest) if rest.is_empty() => Ok(entry),
+            (entry, []) => Ok(entry),
             (_, rest) => Err(RecordError::Cut { expected: bytes.len() - rest.len(), found: bytes.len() }),
         }
     }
@@ -447,8 +447,8 @@ mod tests {
 
     fn any_entry() -> impl Strategy<Value = Entry> {
         let names = (".{0,40}", proptest::option::of(".{0,40}"), proptest::option::of(".{0,40}"));
-        (any::<u64>(), any::<i64>(), any::<bool>(), names, ".{0,200}").prop_map(|(seq, at, clock_unset, names, data)| {
-            Entry {
+        (any::<u64>(), any::<i64>(), any::<bool>(), names, ".{0,200}").prop_map(
+            |(seq, at, clock_unset, names, data)| Entry {
                 seq: Seq(seq),
                 at: Timestamp(at),
                 clock_unset,
@@ -456,8 +456,8 @@ mod tests {
                 link: names.1.as_deref().map(LinkId::new),
                 subject: names.2.map(String::into_boxed_str),
                 data: data.into_bytes().into_boxed_slice(),
-            }
-        })
+            },
+        )
     }
 
     proptest! {

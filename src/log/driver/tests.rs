@@ -160,7 +160,8 @@ async fn many_senders_get_one_order_without_gaps_the_same_on_every_channel() {
     let stored = stored.concat();
     assert!(stored.iter().map(|entry| entry.seq.0).eq(1..=2000));
     let early: Vec<_> = drained(&mut bench.entries).iter().map(|logged| logged.entry.clone()).collect();
-    let durable: Vec<_> = drained(&mut bench.durable).iter().flat_map(|batch| batch.to_vec()).map(|logged| logged.entry).collect();
+    let durable: Vec<_> =
+        drained(&mut bench.durable).iter().flat_map(|batch| batch.to_vec()).map(|logged| logged.entry).collect();
     let live: Vec<_> = std::iter::from_fn(|| bench.stream.try_recv().ok()).collect();
     assert!(stored == early && stored == durable && stored == live);
     for sender in 0..8 {
