@@ -19,12 +19,12 @@ use lamplighter::link::known::Known;
 use memchr::{memchr, memmem};
 
 use crate::storm::Storm;
-use crate::table::{median, Table};
+use crate::table::{Table, median};
 
 const REPEATS: usize = 5;
 const COPIES: usize = 8;
 
-pub fn run() -> Result<()> {
+pub(crate) fn run() -> Result<()> {
     let storm = Storm::read()?;
     let messages = storm.messages * COPIES;
     println!(
@@ -78,7 +78,7 @@ fn timed(storm: &Storm, reader: fn(TcpStream) -> Result<u64>) -> Result<(Duratio
     })
 }
 
-fn split(mut stream: TcpStream) -> Result<u64> {
+pub(crate) fn split(mut stream: TcpStream) -> Result<u64> {
     let finder = memmem::Finder::new(b"\r\n\r\n");
     let mut found = 0;
     chunks(&mut stream, |bytes| {
