@@ -514,6 +514,7 @@ impl Calls {
         let Some(channel) = self.channels.get(&retriever).filter(|channel| channel.device.is_some()) else { return };
         let from = channel.call.clone();
         self.merge(&from, &to);
+        self.set_party(&retriever, true);
         let body = self.event(&retriever, devices, tell);
         tell.call(CallKind::Retrieved, body);
     }
@@ -627,7 +628,8 @@ impl Calls {
         let Some(wanted) = self.wanted(channel, told, in_company, tell.resync) else { return };
         let elsewhere = tell.resync
             && tell.told.connections.get(&channel.name).is_some_and(|told| told.call.as_ref() != Some(&channel.call));
-        let found_company = in_company && !channel.party;
+        // A conference's company is told by Conferenced.
+        let found_company = in_company && !channel.party && !self.in_conference(channel);
         match (told, wanted) {
             (None | Some(Null), Initiated) => self.tell(CallKind::Originated, id, devices, tell),
             (None | Some(Null | Initiated), Alerting) => self.tell(CallKind::Delivered, id, devices, tell),
@@ -695,6 +697,11 @@ impl Calls {
             })
     }
 
+    fn in_conference(&self, channel: &Channel) -> bool {
+        let bridge = channel.bridge.as_ref().and_then(|bridge| self.bridges.get(bridge));
+        bridge.is_some_and(|bridge| bridge.kind == BridgeKind::Conference)
+    }
+
     fn set_party(&mut self, id: &UniqueId, in_company: bool) {
         let Some(channel) = self.channels.get_mut(id) else { return };
         channel.party |= in_company;
@@ -734,8 +741,9 @@ impl Calls {
             call.direction = call.direction.or(before.direction);
         }
         if !channel.originator {
-            channel.calling =
-                channel.calling.take().or_else(|| channel.connected.clone()).or_else(|| call.calling.clone());
+            // A click-to-call often shows the called telephone its own number.
+            let other = channel.connected.clone().filter(|other| Some(other) != channel.number.as_ref());
+            channel.calling = channel.calling.take().or(other).or_else(|| call.calling.clone());
             let own = || channel.number.clone().or_else(|| name.map(|name| name.bare.to_owned()));
             channel.called = channel.called.take().or_else(own);
         }
