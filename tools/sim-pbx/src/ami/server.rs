@@ -1,6 +1,6 @@
 //! The simulated PBX on TCP, with faults to order.
 //!
-//! Shape: one owner, a [`Core`] behind a mutex that is never held across an await; a task per connection reads and
+//! Shape: one owner, a `Core` behind a mutex that is never held across an await; a task per connection reads and
 //! writes, one task moves the PBX's timers and the day, one accepts. Every change of the core wakes the writers.
 //! Bounds: each connection's output is bounded by the PBX; writes are at most [`WRITE_BYTES`].
 //! The clock: this file asks the time; everything below takes it as an argument.
@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
+use super::session::BANNER;
 use super::{AmiPbx, Day, Office, Output, SessionId};
 use crate::limits::{FLOOD_RATE_MAX, LISTEN_QUEUE, PORT_RETRY, READ_BYTES, TROUBLES_QUEUED_MAX, WRITE_BYTES};
 
@@ -422,7 +423,11 @@ fn next_piece(core: &mut Core, id: SessionId, begun: &mut bool) -> Next {
     }
     match core.pbx.poll_output(id) {
         Some(Output::Send(bytes)) => match (&core.faults.banner, std::mem::replace(begun, true)) {
-            (Some(banner), false) => Next::Write(banner.clone()),
+            // An answer may already wait behind the banner; only the banner is replaced.
+            (Some(banner), false) => {
+                let rest = bytes.strip_prefix(BANNER.as_bytes()).unwrap_or(&bytes);
+                Next::Write([banner.as_slice(), rest].concat())
+            }
             _ => Next::Write(bytes),
         },
         Some(Output::Close) => Next::Close,
