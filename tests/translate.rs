@@ -117,7 +117,7 @@ fn a_recording_that_ends_at_rest_leaves_everybody_idle() {
 #[test]
 fn a_snapshot_at_any_moment_says_the_same_as_having_listened() {
     for recording in recordings() {
-        let live: Vec<&Message> = recording.live().collect();
+        let live: Vec<&Message> = recording.telling();
         for cut in cuts(live.len()) {
             let listened = primed(&recording);
             let (mut pbx, mut listened) = (recording.pbx_at_start(), listened);
@@ -125,7 +125,7 @@ fn a_snapshot_at_any_moment_says_the_same_as_having_listened() {
             let mut fresh = model(Known::default());
             take_snapshot(&mut fresh, &pbx);
             let context = format!("{} cut at {cut}", recording.name);
-            same_at_the_cut(&listened, &fresh, &context);
+            same_at_the_cut(&listened, &fresh, &pbx, &context);
             feed(&mut listened, &mut pbx.clone(), &live[cut..]);
             feed(&mut fresh, &mut pbx, &live[cut..]);
             same_at_the_end(&listened, &fresh, &context);
@@ -136,7 +136,7 @@ fn a_snapshot_at_any_moment_says_the_same_as_having_listened() {
 #[test]
 fn events_that_come_while_a_snapshot_is_gathered_do_not_spoil_it() {
     for recording in recordings() {
-        let live: Vec<&Message> = recording.live().collect();
+        let live: Vec<&Message> = recording.telling();
         for cut in cuts(live.len()) {
             let mut pbx = recording.pbx_at_start();
             let mut listened = primed(&recording);
@@ -163,7 +163,7 @@ fn events_that_come_while_a_snapshot_is_gathered_do_not_spoil_it() {
             feed(&mut listened, &mut pbx, &live[middle..until]);
             back.finish_snapshot(now(), &mut out);
             let context = format!("{} cut at {cut}", recording.name);
-            same_at_the_cut(&listened, &back, &context);
+            same_at_the_cut(&listened, &back, &pbx, &context);
             feed(&mut listened, &mut pbx.clone(), &live[until..]);
             feed(&mut back, &mut pbx, &live[until..]);
             same_at_the_end(&listened, &back, &context);
@@ -174,7 +174,7 @@ fn events_that_come_while_a_snapshot_is_gathered_do_not_spoil_it() {
 #[test]
 fn a_snapshot_that_says_what_is_known_tells_nothing() {
     for recording in recordings() {
-        let live: Vec<&Message> = recording.live().collect();
+        let live: Vec<&Message> = recording.telling();
         for cut in cuts(live.len()) {
             let mut pbx = recording.pbx_at_start();
             let mut listened = primed(&recording);
@@ -188,22 +188,32 @@ fn a_snapshot_that_says_what_is_known_tells_nothing() {
 
 /// Every moment of a short recording, some of a long one.
 fn cuts(length: usize) -> impl Iterator<Item = usize> {
-    (0..=length).step_by((length / 60).max(1))
+    (0..=length).step_by(if length > 1000 { length / 12 } else { (length / 80).max(1) })
 }
 
-fn same_at_the_cut(listened: &Model, fresh: &Model, context: &str) {
+fn same_at_the_cut(listened: &Model, fresh: &Model, pbx: &Pbx, context: &str) {
     let (one, other) = (listened.known(), fresh.known());
-    assert_eq!(devices(one), devices(other), "{context}: devices");
+    let (mut expected, mut found) = (devices(one), devices(other));
+    // Where the PBX is about to correct itself, the two may differ for that moment.
+    let unsettled = pbx.unsettled();
+    for device in &unsettled {
+        expected.remove(device);
+        found.remove(device);
+    }
+    assert_eq!(expected, found, "{context}: devices");
     assert_eq!(agents(one), agents(other), "{context}: agents");
     for (connection, told) in &one.connections {
-        // What only a live event can say: the dial that failed, the caller who has just left the queue.
-        if matches!(told.state, ConnectionState::Fail | ConnectionState::Queued) {
+        // Only a live event can say that a dial failed, or that an answered call waits for its bridge.
+        let moves = told.device.as_ref().is_some_and(|device| unsettled.iter().any(|odd| odd == device.as_str()));
+        if told.state == ConnectionState::Fail || !pbx.has_channel(connection.as_str()) || moves {
             continue;
         }
         let Some(found) = other.connections.get(connection) else {
             panic!("{context}: {connection} is {told:?} and was not found");
         };
-        assert_eq!((&found.device, found.state), (&told.device, told.state), "{context}: {connection}");
+        let waits = pbx.is_up(connection.as_str()) && found.state == ConnectionState::Connected;
+        let same = found.device == told.device && (found.state == told.state || waits);
+        assert!(same, "{context}: {connection} is {told:?}, found as {found:?}");
     }
 }
 
@@ -285,7 +295,7 @@ fn line(text: &mut String, event: &Event) {
             serde_json::Value::String(value) => value,
             other => other.to_string(),
         };
-        if event.body.subject() != Some(&shown) || key == "called" {
+        if event.body.subject() != Some(&shown) || key.starts_with("call") {
             let _ = write!(text, " {key}={shown}");
         }
     }

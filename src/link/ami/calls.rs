@@ -92,7 +92,8 @@ struct Channel {
     abandoned: bool,
     /// Established was told with somebody at the other end.
     party: bool,
-    failed: bool,
+    /// Why the dial that made it failed.
+    failed: Option<Cause>,
     /// Own number and the other side's, as last seen.
     number: Option<String>,
     connected: Option<String>,
@@ -292,12 +293,13 @@ impl Calls {
         }
         if let Some(code) = translate::dial_failure(status)
             && let Some(channel) = self.channels.get_mut(&child)
-            && !channel.failed
+            && channel.failed.is_none()
             && channel.device.is_some()
         {
-            channel.failed = true;
+            let cause = translate::cause(code);
+            channel.failed = Some(cause.clone());
             let body = self.event(&child, devices, tell);
-            tell.call(CallKind::Failed, CallEvent { cause: Some(translate::cause(code)), ..body });
+            tell.call(CallKind::Failed, CallEvent { cause: Some(cause), ..body });
         }
         self.stop_dialling(&child, devices, tell);
     }
@@ -355,6 +357,10 @@ impl Calls {
         let Some(bridge) = message.text("BridgeUniqueid").map(|bridge| BridgeId(Arc::from(&*bridge))) else { return };
         self.leave_bridge(&id);
         self.join_bridge(&id, bridge.clone(), bridge_kind(message));
+        if let Some(channel) = self.channels.get_mut(&id) {
+            // Whom it holds stays behind; here it talks.
+            channel.hold = false;
+        }
         self.merge_calls_of(&bridge, &id);
         let (kind, members) = match self.bridges.get(&bridge) {
             Some(joined) => (joined.kind, joined.members.clone()),
@@ -618,7 +624,7 @@ impl Calls {
         }
         let told = tell.told.connections.get(&channel.name).map(|told| told.state);
         let in_company = self.has_company(id, channel);
-        let Some(wanted) = self.wanted(channel, told, in_company) else { return };
+        let Some(wanted) = self.wanted(channel, told, in_company, tell.resync) else { return };
         let elsewhere = tell.resync
             && tell.told.connections.get(&channel.name).is_some_and(|told| told.call.as_ref() != Some(&channel.call));
         let found_company = in_company && !channel.party;
@@ -656,11 +662,18 @@ impl Calls {
     }
 
     /// The CSTA state a connection should be told in; `None` while that is for another event to say.
-    fn wanted(&self, channel: &Channel, told: Option<ConnectionState>, in_company: bool) -> Option<ConnectionState> {
+    /// A list does not say how a channel came to be up, so a snapshot takes it as it is.
+    fn wanted(
+        &self,
+        channel: &Channel,
+        told: Option<ConnectionState>,
+        in_company: bool,
+        resync: bool,
+    ) -> Option<ConnectionState> {
         let talking = if channel.hold { ConnectionState::Hold } else { ConnectionState::Connected };
         match channel.state {
             _ if channel.waiting.is_some() => Some(ConnectionState::Queued),
-            channel_state::UP if in_company => Some(talking),
+            channel_state::UP if in_company || resync => Some(talking),
             channel_state::UP => match told {
                 Some(ConnectionState::Connected | ConnectionState::Hold) => Some(talking),
                 // The PBX itself answered, and dials nobody.
@@ -820,7 +833,7 @@ impl Calls {
             queue: None,
             abandoned: false,
             party: false,
-            failed: false,
+            failed: None,
             number: number(message, headers.number),
             connected: number(message, headers.connected),
             calling: None,
@@ -854,8 +867,10 @@ impl Calls {
     /// A channel's end: its connection clears, and who dialled it goes on.
     fn end(&mut self, id: &UniqueId, cause: Cause, devices: &mut Devices, tell: &mut Tell<'_>) {
         let Some(channel) = self.channels.get(id) else { return };
-        let was_told = channel.device.is_some() && tell.told.connections.contains_key(&channel.name);
-        if was_told {
+        let told = tell.told.connections.get(&channel.name).filter(|_| channel.device.is_some());
+        if told.is_some() {
+            // A dial that failed may leave its channel without a number of its own.
+            let cause = if cause.code == 0 { channel.failed.clone().unwrap_or(cause) } else { cause };
             let body = self.event(id, devices, tell);
             tell.call(CallKind::Cleared, CallEvent { cause: Some(cause), ..body });
         }
@@ -1011,6 +1026,7 @@ impl Calls {
         for (_, id) in gone {
             self.end(&id, translate::cause(0), devices, tell);
         }
+        let parties = parties(&items);
         let mut fresh = HashSet::new();
         for id in order {
             let Some(item) = items.remove(&id).filter(|_| !ended.contains(&id)) else { continue };
@@ -1021,7 +1037,7 @@ impl Calls {
                 bridge.kind = kind;
             }
         }
-        self.infer_holds(&held, &fresh, devices, tell);
+        self.infer_holds(&held, &fresh, &parties, devices, tell);
         self.clear_lost(tell);
     }
 
@@ -1060,6 +1076,7 @@ impl Calls {
         &mut self,
         held_live: &HashSet<UniqueId>,
         fresh: &HashSet<UniqueId>,
+        parties: &HashMap<UniqueId, UniqueId>,
         devices: &mut Devices,
         tell: &mut Tell<'_>,
     ) {
@@ -1072,10 +1089,14 @@ impl Calls {
             let said = if device.starts_with("SIP/") {
                 devices.said_of_only(device, id)
             } else {
-                self.only_party(id, channel).and_then(|(party, device)| devices.said_of_only(device, party))
+                parties.get(id).and_then(|party| {
+                    let device = self.channels.get(party)?.device.as_deref()?;
+                    devices.said_of_only(device, party)
+                })
             };
             let told = tell.told.connections.get(&channel.name).map(|told| told.state);
-            let remembered = if fresh.contains(id) { told == Some(ConnectionState::Hold) } else { channel.hold };
+            let was_held = told == Some(ConnectionState::Hold) && self.has_company(id, channel);
+            let remembered = if fresh.contains(id) { was_held } else { channel.hold };
             let hold = match said {
                 Some(DeviceState::OnHold) => true,
                 Some(DeviceState::InUse) => false,
@@ -1091,15 +1112,6 @@ impl Calls {
             }
             self.refresh_device(&id, devices, tell);
         }
-    }
-
-    /// The one other channel of a two-party bridge, where it has a device.
-    fn only_party(&self, id: &UniqueId, channel: &Channel) -> Option<(&UniqueId, &str)> {
-        let bridge = self.bridges.get(channel.bridge.as_ref()?)?;
-        let [first, second] = bridge.members.as_slice() else { return None };
-        let party = if first == id { second } else { first };
-        let device = self.channels.get(party)?.device.as_deref()?;
-        Some((party, device))
     }
 
     /// Connections that were told, and whose channel is not there.
@@ -1204,6 +1216,18 @@ impl ListedChannels {
             }
         }
     }
+}
+
+/// Who talks to whom in bridges of two, as the list was made.
+fn parties(items: &HashMap<UniqueId, ListedChannel>) -> HashMap<UniqueId, UniqueId> {
+    let mut bridges: HashMap<&BridgeId, Vec<&UniqueId>> = HashMap::new();
+    for (id, item) in items {
+        if let Some(bridge) = &item.bridge {
+            bridges.entry(bridge).or_default().push(id);
+        }
+    }
+    let pairs = bridges.into_values().filter_map(|members| <[&UniqueId; 2]>::try_from(members).ok());
+    pairs.flat_map(|[one, other]| [(one.clone(), other.clone()), (other.clone(), one.clone())]).collect()
 }
 
 /// The channel an event is about; channels of PBXs that give no id are known by name.
