@@ -288,7 +288,10 @@ impl Gateway {
         };
         let open = clock.now() - begun;
         // Nobody may block on its own log.
-        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        std::thread::spawn(move || match std::env::var_os("LAMPLIGHTER_LOG") {
+            Some(_) => std::io::copy(&mut lines, &mut std::io::stderr()),
+            None => std::io::copy(&mut lines, &mut std::io::sink()),
+        });
         let mut gateway = Self { child, url, token: token.to_owned(), open, healthy: open };
         gateway.wait(|it| it.get("/healthz").map(|_| true).or(Ok(false)))?;
         gateway.healthy = clock.now() - begun;
