@@ -12,10 +12,10 @@
 //!   is 2.5 times as fast as one record a value and takes half the CPU; at one a commit it makes no difference.
 //!
 //! Measured with `load-gen store` (400-byte events), of raw append + fdatasync in the same run, on a disk whose sync is
-//! nearly free, so that this is sled's own cost: 0.5 at one a commit, 0.2 to 0.4 at 64, 0.1 to 0.2 at 1024; CPU a
+//! nearly free, so that this is sled's own cost: 0.3 to 0.5 at one a commit, 0.2 to 0.4 at 64, 0.1 to 0.2 at 1024; CPU a
 //! commit about 90 µs, an event 4 µs at 64 and 2 µs at 1024. Disk 2.1 × payload (4 MiB epochs: 1.8 ×, and twice the
 //! memory). glibc keeps most of what sled frees unless `MALLOC_TRIM_THRESHOLD_` is set: after a million events 10 MiB
-//! resident with it and 30 to 40 without, after reading them all 14 to 29 with it and about 100 without.
+//! resident with it and 35 without, after reading them all 16 to 23 with it and 90 to 170 without.
 //!
 //! Damage: what of an epoch still reads, with or without sled's own `conf` and `snap.*`, or around sled from the bytes of
 //! its file, is written to a fresh epoch; the original goes to `quarantine/`; exactly the seqs that are missing are told
