@@ -136,26 +136,35 @@ fn queues(exchange: &Exchange, link: &LinkState, differences: &mut Vec<String>) 
 }
 
 fn connections(exchange: &Exchange, link: &LinkState, differences: &mut Vec<String>) {
-    let messages = exchange.ask("Action: CoreShowChannels\r\n\r\n");
-    let channels = messages.iter().filter(|message| message.get("Event").is_some_and(|name| name == "CoreShowChannel"));
-    let channels: BTreeMap<&str, &str> = channels
-        .filter_map(|message| Some((message.get("Channel")?.as_str(), message.get("ChannelState")?.as_str())))
-        .collect();
-    for (name, state) in &channels {
-        let Some(found) = link.connections.get(*name) else {
-            differences.push(format!("connection {name}: expected one in channel state {state}, found none"));
+    let listed = |action: &str, event: &str| {
+        let messages = exchange.ask(&format!("Action: {action}\r\n\r\n")).into_iter();
+        messages.filter(|message| message.get("Event").is_some_and(|name| name == event)).collect::<Vec<_>>()
+    };
+    let entries = listed("QueueStatus", "QueueEntry");
+    let queued: BTreeSet<&str> = entries.iter().map(|entry| entry["Channel"].as_str()).collect();
+    let channels = listed("CoreShowChannels", "CoreShowChannel");
+    for channel in &channels {
+        let (name, state) = (channel["Channel"].as_str(), channel["ChannelStateDesc"].as_str());
+        let Some(found) = link.connections.get(name) else {
+            let same = |other: &&BTreeMap<String, String>| other["Linkedid"] == channel["Linkedid"];
+            let call: Vec<_> = channels.iter().filter(same).collect();
+            differences.push(format!("connection {name}: expected one in channel state {state}, found none; its call: {call:?}"));
             continue;
         };
-        let fits = match *state {
-            "0" | "4" => matches!(found.state, ConnectionState::Initiated | ConnectionState::Fail),
-            "5" => found.state == ConnectionState::Alerting,
-            _ => matches!(found.state, ConnectionState::Connected | ConnectionState::Hold | ConnectionState::Queued),
+        let expected: &[ConnectionState] = match state {
+            _ if queued.contains(name) => &[ConnectionState::Queued],
+            "Down" | "Ring" => &[ConnectionState::Initiated, ConnectionState::Fail],
+            "Ringing" => &[ConnectionState::Alerting],
+            _ => &[ConnectionState::Connected, ConnectionState::Hold],
         };
-        if !fits {
-            differences.push(format!("connection {name}: channel state {state}, found {:?}", found.state));
+        if !expected.contains(&found.state) {
+            let found = found.state;
+            differences
+                .push(format!("connection {name}: channel state {state}, expected {expected:?}, found {found:?}"));
         }
     }
-    for (id, found) in link.connections.iter().filter(|(id, _)| !channels.contains_key(id.as_str())) {
+    let gone = |id: &str| !channels.iter().any(|channel| channel["Channel"] == id);
+    for (id, found) in link.connections.iter().filter(|(id, _)| gone(id.as_str())) {
         differences.push(format!("connection {id}: the PBX has no such channel, found {:?}", found.state));
     }
 }
