@@ -123,7 +123,7 @@ pub const LOG_QUARANTINE_EPOCHS_MAX: usize = 4;
 /// Bytes of a consumer's name; a longer one is refused.
 pub const LOG_CONSUMER_NAME_BYTES_MAX: usize = 64;
 /// Payload of one epoch (a sled directory of its own); at it the next epoch begins.
-pub const LOG_EPOCH_BYTES_MAX: u64 = 4 * 1024 * 1024;
+pub const LOG_EPOCH_BYTES_MAX: u64 = 2 * 1024 * 1024;
 /// sled's cache for one open epoch.
 pub const LOG_CACHE_BYTES: u64 = 4 * 1024 * 1024;
 /// Named consumers with a durable cursor; one more is refused.

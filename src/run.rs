@@ -56,6 +56,7 @@ use crate::log::store::Store;
 use crate::log::{Reader, StoreError};
 
 use self::rebuild::{Checkpoints, rebuild};
+pub use self::settings::token_verifier;
 use self::settings::{FlushedLog, lamp_settings, session};
 
 /// What differs between a box, the demo and a simulation.
@@ -67,9 +68,12 @@ pub struct World {
     pub storage: Storage,
     pub rigging: Rigging,
     /// How a link's addresses are reached.
-    pub connect: Arc<dyn Fn(&LinkId, &config::Link) -> Connect + Send + Sync>,
+    pub connect: ConnectOf,
     pub tokens: TokenVerifier,
 }
+
+/// The way to a link's addresses.
+pub type ConnectOf = Arc<dyn Fn(&LinkId, &config::Link) -> Connect + Send + Sync>;
 
 /// Where the log is kept.
 #[derive(Clone, Debug)]
@@ -137,7 +141,8 @@ impl World {
     pub fn of_this_machine(tokens: TokenVerifier, board: VirtualBoard) -> Self {
         Self {
             clock: Clock::system(),
-            seed: fastrand::u64(..),
+            // Answers to our questions cannot be forged by who cannot guess them.
+            seed: getrandom::u64().unwrap_or_else(|_| fastrand::u64(..)),
             storage: Storage::Disk,
             rigging: Rigging::of_this_machine(board),
             connect: Arc::new(|_, link| net::connector(link.addresses.clone(), link.tls.clone())),
@@ -344,6 +349,25 @@ impl Gateway {
         }
     }
 
+    /// Resolves when a stage ended that never ends by itself: a bug, and no lamp may go on as if nothing happened.
+    pub async fn broken(&mut self) -> &'static str {
+        let links = self.links.values_mut().map(|link| &mut link.task);
+        let links = async {
+            match links.len() {
+                0 => std::future::pending().await,
+                _ => drop(futures_util::future::select_all(links).await),
+            }
+        };
+        tokio::select! {
+            _ = &mut self.log_task => "the log",
+            _ = &mut self.lamp_task => "the lamps",
+            _ = &mut self.view_task => "the API's view",
+            _ = &mut self.feed_task => "the API's feed",
+            _ = &mut self.api_task => "the API",
+            () = links => "a link",
+        }
+    }
+
     /// Ends every stage in the data's order. False where something had to be left behind.
     pub async fn stop(self) -> bool {
         timeout(SHUTDOWN_GRACE, self.end()).await.is_ok()
@@ -474,7 +498,7 @@ async fn serve(path: &Path, config: Config) -> ExitCode {
         eprintln!("lamplighter: signals cannot be received on this system");
         return ExitCode::from(exit::UNAVAILABLE);
     };
-    let tokens = match settings::token_verifier(&config.gateway.data_dir) {
+    let tokens = match token_verifier(&config.gateway.data_dir) {
         Ok(tokens) => tokens,
         Err(error) => {
             eprintln!("lamplighter: {error}");
@@ -504,6 +528,10 @@ async fn serve(path: &Path, config: Config) -> ExitCode {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            stage = gateway.broken() => {
+                tracing::error!("{stage} ended by itself, which is a bug; the process ends, so that it is started anew");
+                return ExitCode::from(exit::BUG);
+            }
             _ = hangup.recv() => match config::load(path) {
                 Ok(config) => gateway.reload(config).await,
                 Err(faults) => {

@@ -3,6 +3,8 @@
 //! Each `tests/corpus/ami/recorded/VERSION/NAME.ami` has its canonical events, one a line, in `NAME.events`;
 //! `LAMPLIGHTER_BLESS=1` rewrites those files. Every recording starts after a snapshot of the PBX at rest.
 
+#![allow(clippy::unwrap_used, reason = "a recording that cannot be read is a failed test")]
+
 mod ami {
     pub(crate) mod pbx;
     pub(crate) mod recording;
@@ -92,15 +94,19 @@ fn the_direction_of_a_call_does_not_change() {
 }
 
 #[test]
-fn a_recording_that_ends_at_rest_leaves_everybody_idle() {
+fn what_is_left_at_the_end_is_what_the_pbx_still_has() {
+    let mut at_rest = 0;
     for recording in recordings() {
         let (model, _) = play(&recording);
-        if !recording.pbx_at_end().channels.is_empty() {
+        let (pbx, known) = (recording.pbx_at_end(), model.known());
+        assert_eq!(model.forgotten(), 0, "{}", recording.name);
+        for connection in known.connections.keys() {
+            assert!(pbx.has_channel(connection.as_str()), "{}: {connection} is no channel", recording.name);
+        }
+        if !pbx.channels.is_empty() {
             continue;
         }
-        let known = model.known();
-        assert!(known.connections.is_empty(), "{}: {:?}", recording.name, known.connections);
-        assert_eq!(model.forgotten(), 0, "{}", recording.name);
+        at_rest += 1;
         for (device, told) in &known.devices {
             let idle = matches!(
                 told.state,
@@ -112,12 +118,14 @@ fn a_recording_that_ends_at_rest_leaves_everybody_idle() {
             assert_eq!(told.waiting, 0, "{}: {queue}", recording.name);
         }
     }
+    assert!(at_rest > 130, "only {at_rest} recordings end at rest");
 }
 
 #[test]
 fn a_snapshot_at_any_moment_says_the_same_as_having_listened() {
+    let mut compared = Compared::default();
     for recording in recordings() {
-        let live: Vec<&Message> = recording.live().collect();
+        let live: Vec<&Message> = recording.telling();
         for cut in cuts(live.len()) {
             let listened = primed(&recording);
             let (mut pbx, mut listened) = (recording.pbx_at_start(), listened);
@@ -125,18 +133,20 @@ fn a_snapshot_at_any_moment_says_the_same_as_having_listened() {
             let mut fresh = model(Known::default());
             take_snapshot(&mut fresh, &pbx);
             let context = format!("{} cut at {cut}", recording.name);
-            same_at_the_cut(&listened, &fresh, &context);
+            same_at_the_cut(&listened, &fresh, &pbx, &context, &mut compared);
             feed(&mut listened, &mut pbx.clone(), &live[cut..]);
             feed(&mut fresh, &mut pbx, &live[cut..]);
             same_at_the_end(&listened, &fresh, &context);
         }
     }
+    compared.is_enough();
 }
 
 #[test]
 fn events_that_come_while_a_snapshot_is_gathered_do_not_spoil_it() {
+    let mut compared = Compared::default();
     for recording in recordings() {
-        let live: Vec<&Message> = recording.live().collect();
+        let live: Vec<&Message> = recording.telling();
         for cut in cuts(live.len()) {
             let mut pbx = recording.pbx_at_start();
             let mut listened = primed(&recording);
@@ -163,18 +173,19 @@ fn events_that_come_while_a_snapshot_is_gathered_do_not_spoil_it() {
             feed(&mut listened, &mut pbx, &live[middle..until]);
             back.finish_snapshot(now(), &mut out);
             let context = format!("{} cut at {cut}", recording.name);
-            same_at_the_cut(&listened, &back, &context);
+            same_at_the_cut(&listened, &back, &pbx, &context, &mut compared);
             feed(&mut listened, &mut pbx.clone(), &live[until..]);
             feed(&mut back, &mut pbx, &live[until..]);
             same_at_the_end(&listened, &back, &context);
         }
     }
+    compared.is_enough();
 }
 
 #[test]
 fn a_snapshot_that_says_what_is_known_tells_nothing() {
     for recording in recordings() {
-        let live: Vec<&Message> = recording.live().collect();
+        let live: Vec<&Message> = recording.telling();
         for cut in cuts(live.len()) {
             let mut pbx = recording.pbx_at_start();
             let mut listened = primed(&recording);
@@ -188,22 +199,52 @@ fn a_snapshot_that_says_what_is_known_tells_nothing() {
 
 /// Every moment of a short recording, some of a long one.
 fn cuts(length: usize) -> impl Iterator<Item = usize> {
-    (0..=length).step_by((length / 60).max(1))
+    (0..=length).step_by(if length > 1000 { length / 12 } else { (length / 80).max(1) })
 }
 
-fn same_at_the_cut(listened: &Model, fresh: &Model, context: &str) {
+impl Compared {
+    /// What is left out must stay the exception.
+    fn is_enough(&self) {
+        eprintln!("{self:?}");
+        assert!(self.devices_in_use > 1000 && self.connections > 1000, "{self:?}");
+        assert!(self.left_out * 2 < self.connections, "{self:?}");
+    }
+}
+
+/// How much a comparison looked at, and how much it left out.
+#[derive(Debug, Default)]
+struct Compared {
+    devices_in_use: usize,
+    connections: usize,
+    left_out: usize,
+}
+
+fn same_at_the_cut(listened: &Model, fresh: &Model, pbx: &Pbx, context: &str, compared: &mut Compared) {
     let (one, other) = (listened.known(), fresh.known());
-    assert_eq!(devices(one), devices(other), "{context}: devices");
+    let (mut expected, mut found) = (devices(one), devices(other));
+    // Where the PBX is about to correct itself, the two may differ for that moment.
+    let unsettled = pbx.unsettled();
+    for device in &unsettled {
+        expected.remove(device);
+        found.remove(device);
+    }
+    assert_eq!(expected, found, "{context}: devices");
+    compared.devices_in_use += expected.values().filter(|state| **state != DeviceState::NotInUse).count();
     assert_eq!(agents(one), agents(other), "{context}: agents");
     for (connection, told) in &one.connections {
-        // What only a live event can say: the dial that failed, the caller who has just left the queue.
-        if matches!(told.state, ConnectionState::Fail | ConnectionState::Queued) {
+        // Only a live event can say that a dial failed, or that an answered call waits for its bridge.
+        let moves = told.device.as_ref().is_some_and(|device| unsettled.iter().any(|odd| odd == device.as_str()));
+        if told.state == ConnectionState::Fail || !pbx.has_channel(connection.as_str()) || moves {
+            compared.left_out += 1;
             continue;
         }
+        compared.connections += 1;
         let Some(found) = other.connections.get(connection) else {
             panic!("{context}: {connection} is {told:?} and was not found");
         };
-        assert_eq!((&found.device, found.state), (&told.device, told.state), "{context}: {connection}");
+        let waits = pbx.is_up(connection.as_str()) && found.state == ConnectionState::Connected;
+        let same = found.device == told.device && (found.state == told.state || waits);
+        assert!(same, "{context}: {connection} is {told:?}, found as {found:?}");
     }
 }
 
@@ -285,7 +326,8 @@ fn line(text: &mut String, event: &Event) {
             serde_json::Value::String(value) => value,
             other => other.to_string(),
         };
-        if event.body.subject() != Some(&shown) || key == "called" {
+        let named = event.body.subject() == Some(&shown);
+        if !(named && matches!(key.as_str(), "device" | "agent" | "queue" | "name")) {
             let _ = write!(text, " {key}={shown}");
         }
     }

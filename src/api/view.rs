@@ -112,8 +112,11 @@ pub struct Keeper {
     /// Entries between two times.
     pub every: u64,
     /// Keeps it in the background; the task is waited for at the end only.
-    pub keep: Box<dyn FnMut(&State) -> Option<JoinHandle<()>> + Send>,
+    pub keep: Keep,
 }
+
+/// Takes a fold; the task it answers with has it on disk.
+pub type Keep = Box<dyn FnMut(&State) -> Option<JoinHandle<()>> + Send>;
 
 impl fmt::Debug for Keeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

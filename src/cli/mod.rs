@@ -15,7 +15,7 @@ mod token;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -219,11 +219,24 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    if let Err(error) = crate::telemetry::init(&cli.log) {
+    if let Err(error) = crate::telemetry::init(log_filter(&cli)) {
         eprintln!("lamplighter: --log (LAMPLIGHTER_LOG): {error}");
         return ExitCode::from(exit::USAGE);
     }
     std::panic::catch_unwind(|| dispatch(cli.command)).unwrap_or(ExitCode::from(exit::BUG))
+}
+
+/// Lines of the program's own log would tear the demonstration's picture.
+fn log_filter(cli: &Cli) -> &str {
+    #[cfg(feature = "demo")]
+    if let Command::Demo(demo) = &cli.command
+        && !demo.json
+        && io::stderr().is_terminal()
+        && crate::demo::terminal::shows() != crate::demo::terminal::Shows::Lines
+    {
+        return "off";
+    }
+    &cli.log
 }
 
 fn dispatch(command: Command) -> ExitCode {
@@ -231,7 +244,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Run(args) => return crate::run::run(&args.config),
         Command::Check(args) => return check(&args.config),
         #[cfg(feature = "demo")]
-        Command::Demo(args) => return demo(&args),
+        Command::Demo(args) => return crate::demo::run(&args),
         Command::Status(args) => show::status(&args),
         Command::Devices(args) => show::list(&args, &show::DEVICES),
         Command::Agents(args) => show::list(&args, &show::AGENTS),
@@ -271,16 +284,6 @@ fn check(path: &Path) -> ExitCode {
         }
         Err(code) => code,
     }
-}
-
-#[cfg(feature = "demo")]
-fn demo(_: &DemoArgs) -> ExitCode {
-    without("show the demo")
-}
-
-fn without(what: &str) -> ExitCode {
-    eprintln!("lamplighter: this build cannot {what}");
-    ExitCode::from(exit::UNAVAILABLE)
 }
 
 impl Failure {

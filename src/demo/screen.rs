@@ -354,7 +354,7 @@ impl Paint {
     }
 
     fn foot(self, frame: &mut Frame<'_>, area: Rect, view: &View) {
-        let page = Line::from(vec![self.ink(" page   ", FAINT), self.bold(view.url.clone(), TEXT)]);
+        let page = Line::from(vec![self.ink(" API    ", FAINT), self.bold(view.url.clone(), TEXT)]);
         let quit = Line::from(vec![self.bold("q", TEXT), self.ink(" or Ctrl-C ends ", FAINT)]);
         self.both(frame, Rect { height: 1, ..area }, page, quit);
         let token = Line::from(vec![self.ink(" token  ", FAINT), self.ink(view.token.clone(), TEXT)]);

@@ -142,7 +142,7 @@ async fn lines(
     loop {
         let view = Arc::clone(&views.borrow_and_update());
         if before.is_none() && !view.url.is_empty() {
-            writeln!(out, "{} page {} token {}", view.clock, view.url, view.token)?;
+            writeln!(out, "{} API {} token {}", view.clock, view.url, view.token)?;
         }
         for line in changes(before.as_deref(), &view) {
             writeln!(out, "{line}")?;
@@ -193,6 +193,6 @@ mod tests {
         let (_stop, stop) = watch::channel(true);
         let mut out = Vec::new();
         assert_eq!(lines(view, stop, &mut out).await.unwrap(), Left::Stopped);
-        assert_eq!(String::from_utf8(out).unwrap(), "10:00:00 page http://127.0.0.1:1/ token \n");
+        assert_eq!(String::from_utf8(out).unwrap(), "10:00:00 API http://127.0.0.1:1/ token \n");
     }
 }

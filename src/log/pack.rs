@@ -8,7 +8,9 @@
 use std::sync::Arc;
 
 use crate::event::Seq;
-use crate::limits::{LOG_RECORD_BYTES_MAX, LOG_VALUE_BYTES_MAX, LOG_VALUE_ENTRIES_MAX};
+use crate::limits::{
+    LOG_BATCH_BYTES_MAX, LOG_EPOCH_BYTES_MAX, LOG_RECORD_BYTES_MAX, LOG_VALUE_BYTES_MAX, LOG_VALUE_ENTRIES_MAX,
+};
 use crate::log::Answer;
 use crate::log::record::Entry;
 
@@ -89,6 +91,19 @@ impl Records {
             self.index.push((seq, self.bytes.len()));
             self.bytes.extend_from_slice(record);
         }
+    }
+
+    /// For a whole epoch: room that costs nothing until it is used, instead of growing by doubling.
+    pub(super) fn for_epoch() -> Self {
+        let room = LOG_EPOCH_BYTES_MAX as usize + LOG_BATCH_BYTES_MAX;
+        Self { bytes: Vec::with_capacity(room), ..Self::default() }
+    }
+
+    /// Gives back the room that was not used.
+    pub(super) fn shrink(&mut self) {
+        self.bytes.shrink_to_fit();
+        self.index.shrink_to_fit();
+        self.begun = Vec::new();
     }
 
     pub(super) fn last(&self) -> Option<Seq> {

@@ -162,7 +162,7 @@ impl Entry {
     /// What makes the bytes no record.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         match Self::decode_first(bytes)? {
-            (entry, rest) if rest.is_empty() => Ok(entry),
+            (entry, []) => Ok(entry),
             (_, rest) => Err(RecordError::Cut { expected: bytes.len() - rest.len(), found: bytes.len() }),
         }
     }

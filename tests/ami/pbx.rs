@@ -12,6 +12,8 @@ pub(crate) struct Pbx {
     order: Vec<String>,
     devices: BTreeMap<String, String>,
     endpoints: BTreeMap<String, (String, Vec<String>)>,
+    /// chan_sip: whether the peer is registered.
+    peers: BTreeMap<String, bool>,
     members: BTreeMap<(String, String), String>,
     queues: BTreeMap<String, Vec<String>>,
 }
@@ -25,6 +27,7 @@ pub(crate) struct Channel {
     connected: String,
     exten: String,
     bridge: String,
+    holds: bool,
     kind: &'static str,
 }
 
@@ -58,7 +61,7 @@ impl Pbx {
         }
         if message.get("Uniqueid").is_some() && message.get("ChannelState").is_some() {
             let id = text("Uniqueid");
-            if event == "Newchannel" {
+            if !self.channels.contains_key(&id) {
                 self.order.push(id.clone());
                 self.channels.insert(id.clone(), Channel { exten: text("Exten"), ..Channel::default() });
             }
@@ -71,7 +74,10 @@ impl Pbx {
                 channel.number = text("CallerIDNum");
                 channel.connected = text("ConnectedLineNum");
                 match event.as_str() {
+                    "Hold" => channel.holds = true,
+                    "Unhold" => channel.holds = false,
                     "BridgeEnter" => {
+                        channel.holds = false;
                         channel.bridge = text("BridgeUniqueid");
                         channel.kind = match (text("BridgeTechnology").as_str(), text("BridgeCreator").as_str()) {
                             ("holding_bridge", _) => "Park",
@@ -84,6 +90,13 @@ impl Pbx {
                 }
             }
         }
+        if event == "DialState"
+            && text("DialStatus") == "RINGING"
+            && let Some(dialled) = self.channels.get_mut(&text("DestUniqueid"))
+            && dialled.state == "0"
+        {
+            dialled.state = "5".into();
+        }
         match event.as_str() {
             "DeviceStateChange" => drop(self.devices.insert(text("Device"), text("State"))),
             "ContactStatus" => {
@@ -92,6 +105,9 @@ impl Pbx {
                 if !matches!(text("ContactStatus").as_str(), "Removed" | "Unreachable") {
                     contacts.push(text("URI"));
                 }
+            }
+            "PeerStatus" if text("ChannelType") == "SIP" => {
+                self.peers.insert(text("Peer"), text("PeerStatus") == "Registered");
             }
             "QueueMemberRemoved" => drop(self.members.remove(&(text("Queue"), text("Interface")))),
             "QueueCallerJoin" => self.queues.entry(text("Queue")).or_default().push(text("Uniqueid")),
@@ -112,6 +128,43 @@ impl Pbx {
         }
     }
 
+    pub(crate) fn has_channel(&self, name: &str) -> bool {
+        self.channels.values().any(|channel| channel.name == name)
+    }
+
+    pub(crate) fn is_up(&self, name: &str) -> bool {
+        self.channels.values().any(|channel| channel.name == name && channel.state == "6")
+    }
+
+    /// Devices whose last device state does not fit their channels.
+    pub(crate) fn unsettled(&self) -> Vec<String> {
+        let busy = |device: &str| {
+            let of = |channel: &&Channel| device_of(&channel.name) == device;
+            self.channels.values().filter(of).any(|channel| channel.state != "0")
+        };
+        let said_busy = |state: &str| !matches!(state, "NOT_INUSE" | "UNAVAILABLE" | "UNKNOWN" | "INVALID");
+        let odd = self.devices.iter().filter(|(device, state)| busy(device) != said_busy(state));
+        let mut odd: Vec<String> = odd.map(|(device, _)| bare(device)).collect();
+        for channel in self.channels.values().filter(|channel| !channel.bridge.is_empty()) {
+            for party in self.channels.values().filter(|it| it.bridge == channel.bridge && it.name != channel.name) {
+                let (one, other) = (device_of(&channel.name), device_of(&party.name));
+                let said = if one.starts_with("SIP/") { one } else { other };
+                if channel.holds != self.devices.get(said).is_some_and(|state| state == "ONHOLD") {
+                    odd.extend([bare(one), bare(other)]);
+                }
+            }
+        }
+        // A word about a hold that is over, or not yet known to be one.
+        for channel in self.channels.values() {
+            let call = || self.channels.values().filter(|other| other.linked == channel.linked);
+            let said = self.devices.get(device_of(&channel.name)).is_some_and(|state| state == "ONHOLD");
+            if said && !call().any(|other| other.holds) {
+                odd.extend(call().map(|other| bare(device_of(&other.name))));
+            }
+        }
+        odd
+    }
+
     /// The items of every list, as a session would hand them over.
     pub(crate) fn lists(&self) -> Vec<Message> {
         let mut items = Vec::new();
@@ -120,6 +173,13 @@ impl Pbx {
             let contacts: String = contacts.iter().map(|uri| format!("{endpoint}/{uri},")).collect();
             item(format!(
                 "Event: EndpointList\r\nObjectName: {endpoint}\r\nAor: {endpoint}\r\nAuths: {auths}\r\nContacts: {contacts}\r\n"
+            ));
+        }
+        for (peer, registered) in &self.peers {
+            let address = if *registered { "127.0.0.1" } else { "-none-" };
+            let name = bare(peer);
+            item(format!(
+                "Event: PeerEntry\r\nChanneltype: SIP\r\nObjectName: {name}\r\nIPaddress: {address}\r\nStatus: Unmonitored\r\n"
             ));
         }
         for (device, state) in &self.devices {
@@ -160,4 +220,12 @@ fn member(message: &Message, name: &str, location: &str) -> String {
         }
     }
     text
+}
+
+fn device_of(channel: &str) -> &str {
+    channel.rsplit_once('-').map_or(channel, |(device, _)| device)
+}
+
+fn bare(device: &str) -> String {
+    device.split_once('/').map_or(device, |(_, bare)| bare).to_owned()
 }

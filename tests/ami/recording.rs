@@ -40,6 +40,12 @@ impl Recording {
         self.messages.iter().filter(|(kind, _)| *kind == Kind::Live).map(|(_, message)| message)
     }
 
+    /// Live events without the bulk that says nothing of a state.
+    pub(crate) fn telling(&self) -> Vec<&Message> {
+        let bulk: [&[u8]; 4] = [b"VarSet", b"Newexten", b"CEL", b"TestEvent"];
+        self.live().filter(|message| !bulk.contains(&message.get("Event").unwrap_or_default())).collect()
+    }
+
     /// Channels whose Hangup is in the recording.
     pub(crate) fn hung_up(&self) -> BTreeSet<String> {
         let hangups = self.live().filter(|message| message.get("Event") == Some(b"Hangup"));

@@ -218,6 +218,7 @@ pub(crate) async fn a_call_is_transferred_blind() {
     office.desk_shows("0103", "ringing").await;
     office.desk_shows("0102", "available").await;
     moved.answer().await;
+    answered.is_transferred().await;
     office.desk_shows("0103", "in-call").await;
     office.desk_shows("0101", "in-call").await;
     let transferred = office.hears("the transfer", |event| event["type"] == "call.transferred").await;
@@ -252,6 +253,7 @@ pub(crate) async fn a_call_is_transferred_after_asking() {
     office.desk_shows("0103", "in-call").await;
 
     answered.transfer_into(&consultation).await;
+    answered.is_transferred().await;
     office.desk_shows("0102", "available").await;
     office.desk_shows("0101", "in-call").await;
     office.desk_shows("0103", "in-call").await;

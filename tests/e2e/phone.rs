@@ -109,6 +109,8 @@ impl Phone {
 impl Drop for Phone {
     fn drop(&mut self) {
         self.reader.abort();
+        // A call holds its line, and the line its calls: without this the socket and its port outlive the phone.
+        self.line.calls.lock().unwrap().clear();
     }
 }
 
@@ -235,10 +237,19 @@ impl Call {
         self.acknowledge(&answer).await;
     }
 
-    /// Sends the other party to `number`, without asking there first.
+    /// Sends the other party to `number`, without asking there first; what comes of it is [`Call::is_transferred`].
     pub(crate) async fn transfer_to(&self, number: &str) {
         let server = self.0.line.server;
         self.refer(&format!("<sip:{number}@{server}>")).await;
+    }
+
+    /// The PBX tells that a transfer of ours led somewhere: at once after asking, else when it is answered there.
+    pub(crate) async fn is_transferred(&self) {
+        let line = &self.0.line;
+        let mut told = self.0.transfer.subscribe();
+        let what = format!("the end of the transfer by phone {}", line.number);
+        let code = *awaited(&what, told.wait_for(|code| code.is_some_and(|code| code >= 200))).await.unwrap();
+        assert_eq!(code, Some(200), "phone {}: transfer failed", line.number);
     }
 
     /// Joins the parties of two calls of this phone.
@@ -256,10 +267,6 @@ impl Call {
         let more = format!("Refer-To: {to}\r\nReferred-By: <sip:{}@{}>\r\n", line.number, line.local.ip());
         let answer = self.request("REFER", &more, "").await;
         assert_eq!(answer.code(), Some(202), "phone {}: transfer refused", line.number);
-        let mut told = self.0.transfer.subscribe();
-        let what = format!("the end of the transfer by phone {}", line.number);
-        let code = *awaited(&what, told.wait_for(|code| code.is_some_and(|code| code >= 200))).await.unwrap();
-        assert_eq!(code, Some(200), "phone {}: transfer failed", line.number);
     }
 
     // ---- how it is said in SIP
@@ -331,6 +338,13 @@ impl Call {
     }
 }
 
+/// Branch and method: a CANCEL has the branch of the INVITE it ends, and an answer of its own.
+type TransactionKey = (String, String);
+
+fn transaction_key(branch: &str, method: &str) -> TransactionKey {
+    (branch.to_owned(), method.to_owned())
+}
+
 /// A phone's socket and what is under way on it.
 struct Line {
     number: String,
@@ -339,8 +353,8 @@ struct Line {
     manners: Manners,
     socket: UdpSocket,
     ring: mpsc::UnboundedSender<Call>,
-    /// Requests of ours, by branch.
-    awaiting: Mutex<HashMap<String, mpsc::UnboundedSender<Message>>>,
+    /// Requests of ours.
+    awaiting: Mutex<HashMap<TransactionKey, mpsc::UnboundedSender<Message>>>,
     calls: Mutex<HashMap<String, Call>>,
     /// What was answered to which request, for one that comes again.
     answers: Mutex<HashMap<(String, String), String>>,
@@ -360,7 +374,8 @@ impl Line {
     }
 
     async fn take_response(&self, message: Message) {
-        let waiting = message.branch().and_then(|branch| self.awaiting.lock().unwrap().get(branch).cloned());
+        let waiting = message.branch().map(|branch| transaction_key(branch, message.cseq().1));
+        let waiting = waiting.and_then(|key| self.awaiting.lock().unwrap().get(&key).cloned());
         if let Some(waiting) = waiting {
             waiting.send(message).ok();
         } else if message.cseq().1 == "INVITE" && matches!(message.code(), Some(200..300)) {
@@ -464,7 +479,8 @@ impl Line {
 
     async fn transaction(&self, call: Option<&Call>, branch: &str, text: &str, method: &str) -> Message {
         let (answers, mut answered) = mpsc::unbounded_channel();
-        self.awaiting.lock().unwrap().insert(branch.to_owned(), answers);
+        let key = transaction_key(branch, method);
+        self.awaiting.lock().unwrap().insert(key.clone(), answers);
         let mut pause = REPEAT;
         let mut heard = false;
         self.send(text).await;
@@ -491,7 +507,7 @@ impl Line {
                 }
                 Some(100..200) => {}
                 _ => {
-                    self.awaiting.lock().unwrap().remove(branch);
+                    self.awaiting.lock().unwrap().remove(&key);
                     return answer;
                 }
             }

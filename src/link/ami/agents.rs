@@ -33,6 +33,8 @@ pub(super) struct Agents {
     wrapping: BTreeMap<AgentId, Instant>,
     /// Agents of the agent pool who are logged in, and where.
     pool: BTreeMap<Box<str>, Pooled>,
+    /// Before the first snapshot half of an agent's queues may be unknown, and nothing is told.
+    complete: bool,
     pub(super) left_out: u64,
 }
 
@@ -79,6 +81,7 @@ impl Agents {
             talking: HashMap::new(),
             wrapping: BTreeMap::new(),
             pool: BTreeMap::new(),
+            complete: false,
             left_out: 0,
         }
     }
@@ -114,7 +117,11 @@ impl Agents {
     pub(super) fn connected(&mut self, message: &Message, devices: &Devices, tell: &mut Tell<'_>) {
         let Some((id, place)) = self.identify(message, devices) else { return };
         let Some(channel) = Calls::unique_of_agent_call(message) else { return };
-        let Some(agent) = self.agents.get_mut(&id) else { return };
+        if self.talking.len() >= AMI_MEMBERS_MAX {
+            self.left_out += 1;
+            return;
+        }
+        let agent = self.agents.entry(id.clone()).or_default();
         if !agent.calls.iter().any(|(_, known)| *known == channel) {
             agent.calls.push((place.0.clone(), channel.clone()));
             self.talking.insert(channel, id.clone());
@@ -221,8 +228,13 @@ impl Agents {
     }
 
     /// A live event about a membership while the lists are gathered.
-    pub(super) fn overtaken(&self, message: &Message, devices: &Devices, listed: &mut ListedAgents) {
-        if let Some(key) = self.identify(message, devices) {
+    pub(super) fn overtaken(&self, message: &Message, event: &[u8], devices: &Devices, listed: &mut ListedAgents) {
+        let Some(key) = self.identify(message, devices) else { return };
+        if matches!(event, b"AgentComplete" | b"AgentDump") {
+            if let Some(member) = listed.members.get_mut(&key) {
+                member.in_call = false;
+            }
+        } else {
             listed.members.remove(&key);
             if listed.live.len() < AMI_MEMBERS_MAX {
                 listed.live.insert(key);
@@ -247,6 +259,7 @@ impl Agents {
         if pool_listed {
             self.pool = pool;
         }
+        self.complete = true;
     }
 
     pub(super) fn tell_all(&mut self, tell: &mut Tell<'_>) {
@@ -265,7 +278,9 @@ impl Agents {
         if wanted.state == AgentState::LoggedOff {
             self.wrapping.remove(id);
         }
-        tell.agent(id, wanted, group);
+        if self.complete {
+            tell.agent(id, wanted, group);
+        }
         if self.agents.get(id).is_some_and(|agent| agent.members.is_empty() && agent.calls.is_empty()) {
             self.agents.remove(id);
         }

@@ -13,6 +13,7 @@
 //! other keeps its whole name.
 //! Bounds: [`AMI_DEVICES_MAX`]; past it a new device is counted and left out. [`AMI_CONTACTS_MAX`] per device.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
@@ -147,13 +148,13 @@ impl Devices {
         news
     }
 
-    pub(super) fn peer_status(&mut self, message: &Message, tell: &mut Tell<'_>) {
-        let (Some(peer), Some(status)) = (message.text("Peer"), message.get("PeerStatus")) else { return };
-        let Some(reachable) = translate::peer_reachable(status) else { return };
-        // PJSIP says the same per contact, and more exactly.
-        if !peer.starts_with("PJSIP/") {
+    /// Says whether it was news: PJSIP says the same per contact, and more exactly.
+    pub(super) fn peer_status(&mut self, message: &Message, tell: &mut Tell<'_>) -> bool {
+        let Some((peer, status)) = peer_status(message) else { return false };
+        if let Some(reachable) = translate::peer_reachable(status) {
             self.change(&peer, tell, |device| device.reachable = Some(reachable));
         }
+        true
     }
 
     /// A channel of the device begins, changes or ends (`None`).
@@ -356,12 +357,11 @@ impl Devices {
         }
         let owner = self.owners.get(parts.bare).and_then(|owner| device_name(owner));
         let better = owner.is_none_or(|owner| parts.rank < owner.rank);
-        if better {
-            if let Some(loser) = self.owners.insert(parts.bare.into(), name.into())
-                && let Some(device) = self.devices.get_mut(&loser)
-            {
-                device.id = Some(DeviceId::new(&loser));
-            }
+        if better
+            && let Some(loser) = self.owners.insert(parts.bare.into(), name.into())
+            && let Some(device) = self.devices.get_mut(&loser)
+        {
+            device.id = Some(DeviceId::new(&loser));
         }
         let id = DeviceId::new(if better { parts.bare } else { name });
         self.devices.insert(name.into(), Device { id: Some(id), ..Device::default() });
@@ -495,8 +495,9 @@ impl ListedDevices {
                 }
             }
             b"PeerStatus" => {
-                let (Some(peer), Some(status)) = (message.text("Peer"), message.get("PeerStatus")) else { return };
+                let Some((peer, status)) = peer_status(message) else { return };
                 if let (Some(device), Some(reachable)) = (self.device(&peer), translate::peer_reachable(status)) {
+                    device.exists = true;
                     device.reachable = Some(reachable);
                 }
             }
@@ -521,6 +522,12 @@ fn set_contact(contacts: &mut Vec<(Box<str>, bool)>, uri: &str, status: &[u8]) -
             true
         }
     }
+}
+
+/// The peer of a PeerStatus and its state, for technologies that have no contacts.
+fn peer_status(message: &Message) -> Option<(Cow<'_, str>, &[u8])> {
+    let peer = message.text("Peer").filter(|peer| !peer.starts_with("PJSIP/"))?;
+    Some((peer, message.get("PeerStatus")?))
 }
 
 /// A custom device state used as a switch.

@@ -306,7 +306,7 @@ impl Model {
             | b"QueueMemberRinginuse" => agents.member_seen(message, devices, tell),
             b"DeviceStateChange" => devices.state_change(message, tell),
             b"ContactStatus" => return devices.contact_status(message, tell),
-            b"PeerStatus" => devices.peer_status(message, tell),
+            b"PeerStatus" => return devices.peer_status(message, tell),
             // Endpoints, queues and members may have come and gone.
             b"Reload" => self.wants_resync = true,
             _ => {}
@@ -360,7 +360,8 @@ impl Gathered {
             b"DeviceStateChange" | b"ContactStatus" | b"PeerStatus" => {
                 self.devices.overtaken(message, event, devices);
             }
-            _ if event.starts_with(b"QueueMember") => agents.overtaken(message, devices, &mut self.agents),
+            b"AgentComplete" | b"AgentDump" => agents.overtaken(message, event, devices, &mut self.agents),
+            _ if event.starts_with(b"QueueMember") => agents.overtaken(message, event, devices, &mut self.agents),
             _ => {
                 self.channels.overtaken(message, event);
                 self.queues.overtaken(message, event);

@@ -213,6 +213,7 @@ pub(super) fn is_noise(event: &[u8]) -> bool {
             | b"Hangup"
             | b"DeviceStateChange"
             | b"ContactStatus"
+            | b"PeerStatus"
             | b"QueueMemberStatus"
             | b"QueueMemberAdded"
             | b"QueueMemberRemoved"

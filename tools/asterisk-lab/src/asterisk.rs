@@ -155,6 +155,8 @@ fn boot(root: &Root) -> Result<Asterisk> {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 left = left.saturating_sub(LOOK_EVERY);
             }
+            // A signal to this process, as one of another child's end, interrupts a receive that has a time limit.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
         }
         if let Some(ended) = asterisk.child.try_wait()? {
