@@ -46,7 +46,13 @@ struct Core {
     frozen_at: Option<Duration>,
     frozen: Duration,
     connects: u64,
+    /// Pieces said on all connections.
+    pieces: usize,
+    meanwhile: Option<(usize, Operation)>,
 }
+
+/// Something that people of the office do.
+pub(crate) type Operation = Box<dyn FnOnce(&mut AmiPbx, Duration) + Send>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Network {
@@ -99,6 +105,8 @@ impl Exchange {
             frozen_at: None,
             frozen: Duration::ZERO,
             connects: 0,
+            pieces: 0,
+            meanwhile: None,
         };
         let shared = Shared { core: Mutex::new(core), changed: watch::Sender::new(0), clock, began: clock.now() };
         let exchange = Self { shared: Arc::new(shared) };
@@ -155,6 +163,16 @@ impl Exchange {
         }
         drop(core);
         self.shared.wake();
+    }
+
+    /// The operation is done once the PBX has said so many pieces, between two of them.
+    pub(crate) fn meanwhile(&self, pieces: usize, operation: Operation) {
+        self.shared.core().meanwhile = Some((pieces, operation));
+    }
+
+    /// An operation whose moment never came.
+    pub(crate) fn not_yet(&self) -> Option<Operation> {
+        self.shared.core().meanwhile.take().map(|(_, operation)| operation)
     }
 
     /// Nothing new begins.
@@ -259,7 +277,7 @@ impl Core {
         }
     }
 
-    fn next_piece(&mut self, id: SessionId) -> Piece {
+    fn next_piece(&mut self, id: SessionId, elapsed: Duration) -> Piece {
         let trouble = self.lines.get_mut(&id).and_then(Option::take);
         if trouble == Some(Trouble::Close) {
             return Piece::Close;
@@ -277,6 +295,11 @@ impl Core {
         if self.network == Network::Silent {
             return Piece::Wait;
         }
+        if let Some((_, operation)) = self.meanwhile.take_if(|(pieces, _)| *pieces <= self.pieces) {
+            let at = self.at(elapsed);
+            operation(&mut self.pbx, at);
+        }
+        self.pieces += 1;
         match self.pbx.poll_output(id) {
             Some(Output::Send(bytes)) => Piece::Write(bytes),
             Some(Output::Close) => Piece::Close,
@@ -381,7 +404,7 @@ async fn speak(mut writer: WriteHalf<DuplexStream>, shared: &Shared, id: Session
         }
         let (piece, writing) = {
             let mut core = shared.core();
-            (core.next_piece(id), core.writing)
+            (core.next_piece(id, shared.elapsed()), core.writing)
         };
         let written = match &piece {
             Piece::Close => return,

@@ -58,10 +58,24 @@ pub(crate) struct House {
 }
 
 impl House {
+    /// An office at work, and a gateway that starts beside it.
     pub(crate) async fn new(seed: u64, speed: f64, office: Office) -> Self {
+        let mut house = Self::without_gateway(seed, speed, office);
+        house.start().await;
+        house
+    }
+
+    /// An office that stands still, and no gateway.
+    pub(crate) async fn at_rest(seed: u64, office: Office) -> Self {
+        let house = Self::without_gateway(seed, 1.0, office);
+        house.exchange.freeze();
+        house
+    }
+
+    fn without_gateway(seed: u64, speed: f64, office: Office) -> Self {
         let clock = Clock::simulated(ORIGIN);
         let config = config(seed, &office);
-        let mut house = Self {
+        Self {
             clock,
             exchange: Exchange::start(office, seed, speed, clock),
             gateway: None,
@@ -76,9 +90,7 @@ impl House {
             store_recovering: None,
             booted: None,
             diary: Diary::new(seed, clock),
-        };
-        house.start().await;
-        house
+        }
     }
 
     /// Starts the gateway on the log as the last one left it.
@@ -137,6 +149,9 @@ impl House {
             Act::StoreRecovers => self.store_recovers(),
             Act::Identify { lamp } => self.wish(lamp, true).await,
             Act::Test { lamp } => self.wish(lamp, false).await,
+            Act::Flood { events } => self.exchange.office(|pbx, _| {
+                (0..events).for_each(|event| pbx.user_event("Flood", &[("Count", &event.to_string())]));
+            }),
             Act::Nap(span) => self.follower.nap(span),
             Act::Restart(pause) => {
                 // A stop waits for the store as long as it may; here it shall have everything told.
@@ -241,20 +256,25 @@ impl House {
             tokio::time::sleep_until(booted + Duration::from_millis(10)).await;
         }
         self.exchange.freeze();
+        self.settle().await;
+        self.wished.clear();
+        self.look().await;
+        self.compare();
+    }
+
+    /// Waits until the link is resynced and nothing more can follow from it.
+    pub(crate) async fn settle(&mut self) {
         let began = self.clock.now();
         loop {
             self.look().await;
             let waited = self.clock.now() - began;
             let back = self.link().is_some_and(|link| !link.stale());
             if back && waited > SETTLED {
-                break;
+                return;
             }
             assert!(back || waited < BACK, "the link is not resynced {waited:?} after the network is good again");
             sleep(Duration::from_millis(499)).await;
         }
-        self.wished.clear();
-        self.look().await;
-        self.compare();
     }
 
     fn compare(&self) {
@@ -285,7 +305,7 @@ fn lamp_of(lamp: &lamplighter::config::Lamp) -> String {
 
 /// A lamp for every desk, agent and queue of the office, for the link and for the gateway.
 fn config(seed: u64, office: &Office) -> Config {
-    let native = if seed.is_multiple_of(8) { "useful" } else { "none" };
+    let native = if seed.is_multiple_of(4) { "useful" } else { "none" };
     let addresses = if seed.is_multiple_of(3) { "\"tcp://pbx-a\", \"tcp://pbx-b\"" } else { "\"tcp://pbx-a\"" };
     let mut text = format!(
         "[gateway]\nid = \"sim\"\n[links.{LINK}]\ndialect = \"ami\"\naddresses = [{addresses}]\nuser = \"gw\"\n\

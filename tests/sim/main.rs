@@ -9,6 +9,7 @@
 mod exchange;
 mod follower;
 mod house;
+mod order;
 mod script;
 mod truth;
 

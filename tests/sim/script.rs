@@ -23,6 +23,10 @@ pub(crate) enum Act {
     Test {
         lamp: usize,
     },
+    /// The dialplan says so many user events at once.
+    Flood {
+        events: usize,
+    },
     /// The follower reads nothing for so long.
     Nap(Duration),
     /// Stops as systemd asks, starts again after the pause.
@@ -80,7 +84,11 @@ fn one(rng: &mut fastrand::Rng, at: Duration, acts: &mut Vec<(Duration, Act)>) {
                 acts.push((at, if rng.bool() { Act::Identify { lamp } } else { Act::Test { lamp } }));
             }
         }
-        80..88 => acts.push((at, Act::Nap(seconds(rng, 5, 1200)))),
+        80..82 => {
+            let events = rng.usize(2_000..20_000);
+            acts.extend([(at, Act::Nap(seconds(rng, 60, 120))), (at + Duration::from_secs(5), Act::Flood { events })]);
+        }
+        82..88 => acts.push((at, Act::Nap(seconds(rng, 5, 1200)))),
         88..94 => acts.push((at, Act::Restart(seconds(rng, 0, 60)))),
         _ => acts.push((at, Act::PowerCut(seconds(rng, 0, 60)))),
     }
