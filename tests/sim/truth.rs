@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lamplighter::config::Shows;
 use lamplighter::event::{AgentState, ConnectionState, DeviceState, LampState};
 use lamplighter::state::{LinkState, State};
-use sim_pbx::ami::DeviceState as Told;
+use sim_pbx::ami::{AmiPbx, CallView, DeviceState as Told, Stage};
 
 use crate::exchange::Exchange;
 
@@ -21,55 +21,72 @@ pub(crate) fn differences(exchange: &Exchange, link: &LinkState) -> Vec<String> 
 }
 
 fn devices(exchange: &Exchange, link: &LinkState, differences: &mut Vec<String>) {
-    let (phones, held) = exchange.office(|pbx, _| {
-        let phone = |number: &String| (number.clone(), pbx.device_state(&format!("PJSIP/{number}")));
-        let phones: Vec<(String, Option<Told>, bool)> = pbx
-            .office()
-            .phones
-            .iter()
-            .map(|it| (phone(&it.number), pbx.disturbs_not(&it.number)))
-            .map(|((number, state), dnd)| (number, state, dnd))
-            .collect();
-        let held = pbx.calls().into_iter().filter(|call| call.held);
-        let held: BTreeSet<String> = held.flat_map(|call| call.called.into_iter().chain([call.caller])).collect();
-        (phones, held)
+    let phones = exchange.office(|pbx, _| {
+        let calls = pbx.calls();
+        let phone = |number: &str| Telephone::of(number, pbx, &calls);
+        pbx.office().phones.iter().map(|it| (it.number.clone(), phone(&it.number))).collect::<BTreeMap<_, _>>()
     });
-    for (number, told, do_not_disturb) in &phones {
-        let expected = device(*told, held.contains(number));
-        match link.devices.get(number.as_str()) {
-            None => differences.push(format!("device {number}: expected {expected:?}, found none")),
-            Some(found) => {
-                if !expected.contains(&found.state) {
-                    differences.push(format!("device {number}: expected one of {expected:?}, found {:?}", found.state));
-                }
-                if found.do_not_disturb != *do_not_disturb {
-                    differences.push(format!("device {number}: expected do-not-disturb {do_not_disturb}"));
-                }
-            }
+    for (number, phone) in &phones {
+        let Some(found) = link.devices.get(number.as_str()) else {
+            differences.push(format!("device {number}: found none"));
+            continue;
+        };
+        let expected = phone.expected();
+        if !expected.contains(&found.state) {
+            differences.push(format!("device {number}: expected one of {expected:?}, found {:?}", found.state));
+        }
+        if found.do_not_disturb != phone.do_not_disturb {
+            differences.push(format!("device {number}: expected do-not-disturb {}", phone.do_not_disturb));
         }
     }
-    for id in link.devices.keys().filter(|id| !phones.iter().any(|(number, ..)| number == id.as_str())) {
+    for id in link.devices.keys().filter(|id| !phones.contains_key(id.as_str())) {
         differences.push(format!("device {id}: the office has no such telephone"));
     }
 }
 
-/// `ONHOLD` is said of the party that waits; who pressed the button is known from the call's events alone, and not to
-/// a gateway that came later. So both parties of a held call may be in use, and either may hold.
-fn device(told: Option<Told>, in_held_call: bool) -> Vec<DeviceState> {
-    let state = match told {
-        Some(Told::NotInUse) => DeviceState::NotInUse,
-        Some(Told::InUse) => DeviceState::InUse,
-        Some(Told::Busy) => DeviceState::Busy,
-        Some(Told::Unavailable) => DeviceState::Unavailable,
-        Some(Told::Ringing) => DeviceState::Ringing,
-        Some(Told::RingInUse) => DeviceState::RingInUse,
-        Some(Told::OnHold) => DeviceState::OnHold,
-        None => DeviceState::Unknown,
-    };
-    match (state, in_held_call) {
-        (DeviceState::InUse | DeviceState::OnHold, true) => vec![DeviceState::InUse, DeviceState::OnHold],
-        (DeviceState::Busy, true) => vec![DeviceState::Busy, DeviceState::InUse, DeviceState::OnHold],
-        _ => vec![state],
+struct Telephone {
+    told: Option<Told>,
+    do_not_disturb: bool,
+    rings: bool,
+    /// It is in a call that is held, or was and nobody can tell.
+    may_hold: bool,
+}
+
+impl Telephone {
+    fn of(number: &str, pbx: &AmiPbx, calls: &[CallView]) -> Self {
+        let takes_part = |call: &&CallView| call.caller == number || call.called.iter().any(|called| called == number);
+        let outside = |call: &CallView| call.caller == pbx.office().trunk || call.called.contains(&pbx.office().trunk);
+        let mine: Vec<&CallView> = calls.iter().filter(takes_part).collect();
+        let called = |call: &&CallView| call.called.iter().any(|called| called == number);
+        Self {
+            told: pbx.device_state(&format!("PJSIP/{number}")),
+            do_not_disturb: pbx.disturbs_not(number),
+            rings: mine.iter().any(|call| call.ringing && called(call)),
+            may_hold: mine.iter().any(|call| call.held || (call.stage == Stage::Talking && outside(call))),
+        }
+    }
+
+    /// `ONHOLD` is said of the party that waits; who pressed the button is known from the call's events alone, and not
+    /// to a gateway that came later. So both parties of a held call may be in use, and either may hold; and of a
+    /// party outside nobody can tell, since one trunk has many channels. A telephone with two calls is `BUSY` even
+    /// when a third one rings.
+    fn expected(&self) -> Vec<DeviceState> {
+        let state = match self.told {
+            Some(Told::NotInUse) => DeviceState::NotInUse,
+            Some(Told::InUse) => DeviceState::InUse,
+            Some(Told::Busy) if self.rings => DeviceState::RingInUse,
+            Some(Told::Busy) => DeviceState::Busy,
+            Some(Told::Unavailable) => DeviceState::Unavailable,
+            Some(Told::Ringing) => DeviceState::Ringing,
+            Some(Told::RingInUse) => DeviceState::RingInUse,
+            Some(Told::OnHold) => DeviceState::OnHold,
+            None => DeviceState::Unknown,
+        };
+        match (state, self.may_hold) {
+            (DeviceState::InUse | DeviceState::OnHold, true) => vec![DeviceState::InUse, DeviceState::OnHold],
+            (DeviceState::Busy, true) => vec![DeviceState::Busy, DeviceState::InUse, DeviceState::OnHold],
+            _ => vec![state],
+        }
     }
 }
 
