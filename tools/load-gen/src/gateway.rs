@@ -116,7 +116,7 @@ fn measure(storm: &Storm) -> Result<Figures> {
         socket.write_all(&storm.bytes)?;
     }
     let wanted = messages_before + (storm.messages * COPIES) as u64;
-    gateway.wait(|it| Ok(it.messages()? >= wanted))?;
+    gateway.wait(|it| { let m = it.messages()?; eprintln!("{m}/{wanted} {}", it.last_seq()?); Ok(m >= wanted) })?;
     let parsed_s = (clock.now() - begun).as_secs_f64();
     let mut last = 0;
     let mut stored_at = clock.now();
@@ -288,7 +288,10 @@ impl Gateway {
         };
         let open = clock.now() - begun;
         // Nobody may block on its own log.
-        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        std::thread::spawn(move || match std::env::var_os("LAMPLIGHTER_LOG") {
+            Some(_) => std::io::copy(&mut lines, &mut std::io::stderr()),
+            None => std::io::copy(&mut lines, &mut std::io::sink()),
+        });
         let mut gateway = Self { child, url, token: token.to_owned(), open, healthy: open };
         gateway.wait(|it| it.get("/healthz").map(|_| true).or(Ok(false)))?;
         gateway.healthy = clock.now() - begun;

@@ -19,6 +19,9 @@ usage: load-gen WHAT
   all              everything above";
 
 fn main() -> anyhow::Result<()> {
+    // Quiet by default: a line of the log in the middle of a measurement is part of it.
+    let filter = std::env::var("LAMPLIGHTER_LOG").unwrap_or_else(|_| "off".to_owned());
+    lamplighter::telemetry::init(&filter).map_err(anyhow::Error::msg)?;
     match std::env::args().nth(1).as_deref() {
         Some("parse") => parse::run(),
         Some("gateway") => gateway::run(),
