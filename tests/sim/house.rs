@@ -419,6 +419,10 @@ impl Tail {
         told.split_off(told.len().saturating_sub(30)).join("\n")
     }
 
+    pub(crate) fn marks(&self) -> &[u32] {
+        &self.marks
+    }
+
     fn fold(&self) -> State {
         let mut state = State::default();
         let Some(feed) = &self.feed else { return state };

@@ -59,6 +59,43 @@ fn an_hour_of_faults_leaves_the_truth_for_every_seed() {
     assert!(failed.is_empty(), "seeds {failed:?} failed; LAMPLIGHTER_SEED={} repeats the first", failed[0]);
 }
 
+/// Without it a failing seed could not be looked at again.
+#[test]
+fn a_seed_repeats_its_run_to_the_last_byte() {
+    let run = || {
+        in_virtual_time(async {
+            let (mut house, mut rng) = (House::new(11, SPEED, Office::demo()).await, fastrand::Rng::with_seed(11));
+            stretch(&mut house, &mut rng).await;
+            house.come_to_rest().await;
+            house.tail.marks().to_vec()
+        })
+    };
+    let (first, second) = (run(), run());
+    let differs = first.iter().zip(&second).position(|(first, second)| first != second);
+    assert_eq!((differs, first.len()), (None, second.len()), "the entry at which two runs of one seed part");
+}
+
+/// An office at work and then a silent one, over a network without a fault.
+#[test]
+fn nothing_but_a_fault_costs_a_link() {
+    in_virtual_time(async {
+        let mut house = House::new(3, SPEED, Office::demo()).await;
+        for silent in [false, true] {
+            if silent {
+                house.exchange.freeze();
+            }
+            for _ in 0..900 {
+                sleep(Duration::from_millis(1999)).await;
+                house.look().await;
+            }
+        }
+        assert_eq!(house.tail.downs, [""; 0], "the link went down by itself");
+        assert_eq!(house.exchange.connects(), 1, "and was connected once");
+        house.exchange.thaw();
+        house.come_to_rest().await;
+    });
+}
+
 fn setting(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
