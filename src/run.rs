@@ -373,6 +373,16 @@ impl Gateway {
         timeout(SHUTDOWN_GRACE, self.end()).await.is_ok()
     }
 
+    /// As a power cut would end it: nothing is told, what was not flushed is gone. For simulations.
+    pub async fn cut(self) {
+        let links = self.links.into_values().map(|link| link.task);
+        let stages = [self.lamp_task, self.log_task, self.view_task, self.feed_task, self.api_task];
+        for task in links.chain(stages) {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+
     async fn end(self) {
         let Self { links, lamps_stop, api_stop, events, lamps, queries, .. } = self;
         let ending: Vec<_> = links.into_values().map(|link| tokio::spawn(end_link(link))).collect();

@@ -1,0 +1,516 @@
+//! One gateway with its office: started, hurt, restarted, and looked at from all sides.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lamplighter::clock::{Clock, Instant, Timestamp};
+use lamplighter::config::Config;
+use lamplighter::event::{Body, Event, LampId, LampState, Seq};
+use lamplighter::lamp::{LampCommand, Rigging, VirtualBoard};
+use lamplighter::limits::{LAMP_IDENTIFY, LAMP_TEST_STEP, LOG_RETRY_MAX, LOG_UNFLUSHED_ENTRIES_MAX};
+use lamplighter::log::Reader;
+use lamplighter::log::memory::MemoryStore;
+use lamplighter::log::record::Entry;
+use lamplighter::run::{Gateway, Storage, World};
+use lamplighter::state::{LinkState, State};
+use sim_pbx::ami::Office;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use crate::exchange::{Exchange, Network, Writing};
+use crate::follower::{Feed, Follower};
+use crate::script::Act;
+use crate::truth;
+
+pub(crate) const LINK: &str = "front";
+const HEARTBEAT: Duration = Duration::from_secs(20);
+/// From the end of a connection to `lost` on every lamp.
+const AT_ONCE: Duration = Duration::from_millis(50);
+/// From a link that may connect again to one that is resynced: the longest pause between tries, a connect that is
+/// not answered, login and snapshot.
+const BACK: Duration = Duration::from_secs(75);
+/// From the office's standstill to the gateway's: a disagreement that is noticed, the pause before a further snapshot,
+/// an agent's wrap-up.
+const SETTLED: Duration = Duration::from_secs(45);
+const ORIGIN: Timestamp = Timestamp(1_795_323_091_000);
+const LAMPS_TESTED: u32 = 11;
+
+pub(crate) struct House {
+    pub(crate) clock: Clock,
+    pub(crate) exchange: Exchange,
+    pub(crate) gateway: Option<Gateway>,
+    pub(crate) follower: Follower,
+    pub(crate) tail: Tail,
+    pub(crate) store: MemoryStore,
+    config: Config,
+    board: VirtualBoard,
+    seed: u64,
+    /// Lamps that a person asked to look at, until when they need not show their plan.
+    wished: BTreeMap<LampId, Instant>,
+    store_failing: Option<Instant>,
+    /// Until then the log may not have noticed that its store is back.
+    store_recovering: Option<Instant>,
+    /// The PBX restarts until then.
+    booted: Option<Instant>,
+    diary: Diary,
+}
+
+impl House {
+    /// An office at work, and a gateway that starts beside it.
+    pub(crate) async fn new(seed: u64, speed: f64, office: Office) -> Self {
+        let mut house = Self::without_gateway(seed, speed, office);
+        house.start().await;
+        house
+    }
+
+    /// An office that stands still, and no gateway.
+    pub(crate) async fn at_rest(seed: u64, office: Office) -> Self {
+        let house = Self::without_gateway(seed, 1.0, office);
+        house.exchange.freeze();
+        house
+    }
+
+    fn without_gateway(seed: u64, speed: f64, office: Office) -> Self {
+        let clock = Clock::simulated(ORIGIN);
+        let config = config(seed, &office);
+        Self {
+            clock,
+            exchange: Exchange::start(office, seed, speed, clock),
+            gateway: None,
+            follower: Follower::start(seed),
+            tail: Tail::default(),
+            store: MemoryStore::new(1000),
+            config,
+            board: VirtualBoard::new(),
+            seed,
+            wished: BTreeMap::new(),
+            store_failing: None,
+            store_recovering: None,
+            booted: None,
+            diary: Diary::new(seed, clock),
+        }
+    }
+
+    /// Starts the gateway on the log as the last one left it.
+    pub(crate) async fn start(&mut self) {
+        let exchange = self.exchange.clone();
+        let rigging = Rigging { board: self.board.clone(), leds: "/nowhere".into(), threads: false };
+        let world = World {
+            clock: self.clock,
+            seed: self.seed,
+            storage: Storage::Memory(self.store.clone()),
+            rigging,
+            connect: Arc::new(move |_, _| exchange.connector()),
+            tokens: Arc::new(|_| None),
+        };
+        let gateway = Gateway::start(self.config.clone(), world).await.unwrap_or_else(|error| panic!("start: {error}"));
+        let feed = || Feed { stream: gateway.stream.subscribe(), log: gateway.log.clone() };
+        self.follower.connect(feed());
+        self.tail.connect(feed());
+        self.gateway = Some(gateway);
+        self.wished.clear();
+    }
+
+    /// Ends the gateway as systemd asks it to, or as a power cut would; what it had flushed is still there.
+    pub(crate) async fn end(&mut self, with_a_word: bool) {
+        let Some(gateway) = self.gateway.take() else { return };
+        match with_a_word {
+            true => {
+                let began = self.clock.now();
+                assert!(gateway.stop().await, "the gateway had to leave something behind at its stop");
+                assert!(self.clock.now() - began < Duration::from_secs(5), "a stop takes less than five seconds");
+                let shown = self.board.snapshot();
+                let lit = shown.iter().find(|(_, lamp)| lamp.state.is_some());
+                assert!(lit.is_none(), "after the stop every lamp is dark: {lit:?}");
+            }
+            false => gateway.cut().await,
+        }
+        self.tail.read();
+        self.tail.verify_all_kept();
+    }
+
+    pub(crate) async fn act(&mut self, act: Act) {
+        self.diary.note(&format!("{act:?}"));
+        let now = self.clock.now();
+        match act {
+            Act::Network(network) => self.exchange.set_network(network),
+            Act::Writing(writing) => self.exchange.set_writing(writing),
+            Act::Trouble(trouble) => self.exchange.trouble(trouble),
+            Act::PbxRestart { down, boot } => {
+                self.exchange.office(|pbx, at| pbx.restart(down, boot, at));
+                self.booted = Some(now + down + boot);
+            }
+            Act::StoreFails => {
+                self.store.fail(Some("no space left"));
+                self.store_failing.get_or_insert(now);
+            }
+            Act::StoreRecovers => self.store_recovers(),
+            Act::Identify { lamp } => self.wish(lamp, true).await,
+            Act::Test { lamp } => self.wish(lamp, false).await,
+            Act::Flood { events } => self.exchange.office(|pbx, _| {
+                (0..events).for_each(|event| pbx.user_event("Flood", &[("Count", &event.to_string())]));
+            }),
+            Act::Nap(span) => self.follower.nap(span),
+            Act::Restart(pause) => {
+                // A stop waits for the store as long as it may; here it shall have everything told.
+                self.store_recovers();
+                sleep(LOG_RETRY_MAX).await;
+                self.end(true).await;
+                self.start_after(pause).await;
+            }
+            Act::PowerCut(pause) => {
+                self.end(false).await;
+                self.start_after(pause).await;
+            }
+        }
+    }
+
+    async fn start_after(&mut self, pause: Duration) {
+        sleep(pause).await;
+        self.start().await;
+        self.diary.note(&format!("started again on {} entries", self.tail.marks.len()));
+    }
+
+    fn store_recovers(&mut self) {
+        self.store.fail(None);
+        if self.store_failing.take().is_some() {
+            self.store_recovering = Some(self.clock.now() + LOG_RETRY_MAX + Duration::from_millis(50));
+        }
+    }
+
+    async fn wish(&mut self, lamp: usize, identify: bool) {
+        let Some(gateway) = &self.gateway else { return };
+        let Some(lamp) = self.config.lamps.keys().nth(lamp % self.config.lamps.len()).cloned() else { return };
+        let (reply, answer) = oneshot::channel();
+        let (command, span) = match identify {
+            true => (LampCommand::Identify { lamp: lamp.clone(), reply }, LAMP_IDENTIFY),
+            false => (LampCommand::Test { lamp: lamp.clone(), reply }, LAMP_TEST_STEP * LAMPS_TESTED),
+        };
+        gateway.lamps.send(command).await.unwrap_or_else(|_| panic!("the lamp stage is gone"));
+        assert_eq!(answer.await, Ok(Ok(())), "a virtual lamp takes every wish");
+        self.wished.insert(lamp, self.clock.now() + span + Duration::from_millis(100));
+    }
+
+    // ---- what must hold at any moment ----------------------------------------------------------
+
+    /// Looks at everything once every task has nothing to do.
+    pub(crate) async fn look(&mut self) {
+        sleep(Duration::from_millis(1)).await;
+        no_task_panicked();
+        if self.store_failing.is_some() && self.gateway.as_ref().is_some_and(|gateway| gateway.stats.unflushed() > 0) {
+            sleep(Duration::from_millis(20)).await; // the next commit fails, and the lamps hear of it
+        }
+        self.tail.read();
+        let now = self.clock.now();
+        self.wished.retain(|_, until| *until > now);
+        if self.store_recovering.is_some_and(|until| until <= now) {
+            self.store_recovering = None;
+        }
+        let Some(gateway) = &self.gateway else { return };
+        assert!(gateway.stats.unflushed() <= LOG_UNFLUSHED_ENTRIES_MAX as u64 + 1, "the log's queue has a bound");
+        assert_eq!(gateway.stats.flushed(), self.store.last_seq(), "what is said to be flushed is in the store");
+        assert_eq!(self.tail.last, gateway.stats.flushed(), "the live stream has every flushed entry");
+        self.look_at_lamps(gateway, now);
+    }
+
+    fn look_at_lamps(&self, gateway: &Gateway, now: Instant) {
+        let out_of_touch = self.exchange.apart().is_some_and(|apart| {
+            let bound = if apart.silent { HEARTBEAT * 2 + AT_ONCE } else { AT_ONCE };
+            now.saturating_duration_since(apart.since) > bound
+        });
+        let unwritable = gateway.stats.unflushed() > 0
+            && self.store_failing.is_some_and(|since| now.saturating_duration_since(since) > Duration::from_secs(1));
+        let store_steady = self.store_failing.is_none() && self.store_recovering.is_none();
+        let settled = store_steady && gateway.stats.unflushed() == 0;
+        for (id, lamp) in self.config.lamps.iter().filter(|(id, _)| !self.wished.contains_key(*id)) {
+            let shown = self.board.lamp(id).and_then(|lamp| lamp.state);
+            if out_of_touch || unwritable {
+                let why = if out_of_touch { "nobody can know what the PBX does" } else { "the log cannot be written" };
+                assert_eq!(shown, Some(LampState::Lost), "lamp {id}: {why}");
+            } else if settled {
+                let planned = truth::lamp(&lamp.shows, &self.tail.state);
+                assert_eq!(shown, Some(planned), "lamp {id} shows what it {}: {:?}", lamp_of(lamp), self.link());
+            }
+        }
+        if out_of_touch && settled {
+            assert!(self.link().is_none_or(LinkState::stale), "what is known of a PBX out of touch is stale");
+        }
+    }
+
+    pub(crate) fn link(&self) -> Option<&LinkState> {
+        self.tail.state.links.get(LINK)
+    }
+
+    // ---- what must hold once nothing happens ---------------------------------------------------
+
+    /// Ends every fault, lets the office stand still, and compares what the gateway holds with the office.
+    pub(crate) async fn come_to_rest(&mut self) {
+        self.diary.note("at rest");
+        self.exchange.set_network(Network::Good);
+        self.exchange.set_writing(Writing::Whole);
+        self.store_recovers();
+        self.follower.wake();
+        if let Some(booted) = self.booted.take() {
+            tokio::time::sleep_until(booted + Duration::from_millis(10)).await;
+        }
+        self.exchange.freeze();
+        self.settle().await;
+        self.wished.clear();
+        self.look().await;
+        self.compare();
+    }
+
+    /// Waits until the link is resynced and nothing more can follow from it.
+    pub(crate) async fn settle(&mut self) {
+        let began = self.clock.now();
+        loop {
+            self.look().await;
+            let waited = self.clock.now() - began;
+            let back = self.link().is_some_and(|link| !link.stale());
+            if back && waited > SETTLED {
+                return;
+            }
+            assert!(back || waited < BACK, "the link is not resynced {waited:?} after the network is good again");
+            sleep(Duration::from_millis(499)).await;
+        }
+    }
+
+    fn compare(&self) {
+        let Some(link) = self.link() else { panic!("the link was never told of") };
+        let differences = truth::differences(&self.exchange, link);
+        if let Some(first) = differences.first() {
+            let thing = first.split([' ', ':']).nth(1).unwrap_or_default();
+            let (all, told) = (differences.join("\n"), self.tail.told_of(thing));
+            panic!("the gateway holds something else than the office:\n{all}\nlast told of {thing}:\n{told}");
+        }
+        assert_eq!(self.follower.last(), self.tail.last, "the slow consumer has every entry once it keeps up");
+    }
+
+    /// The fold of the whole log, from its first entry.
+    pub(crate) fn compare_folds(&self) {
+        let fresh = Tail::fold(&self.tail);
+        assert_eq!(fresh, self.tail.state, "a fresh fold of the log gives the same state");
+    }
+
+    pub(crate) fn note(&mut self, what: &str) {
+        self.diary.note(what);
+    }
+}
+
+fn lamp_of(lamp: &lamplighter::config::Lamp) -> String {
+    format!("should of {:?}", lamp.shows)
+}
+
+/// A lamp for every desk, agent and queue of the office, for the link and for the gateway.
+fn config(seed: u64, office: &Office) -> Config {
+    let native = if seed.is_multiple_of(4) { "useful" } else { "none" };
+    let addresses = if seed.is_multiple_of(3) { "\"tcp://pbx-a\", \"tcp://pbx-b\"" } else { "\"tcp://pbx-a\"" };
+    let mut text = format!(
+        "[gateway]\nid = \"sim\"\n[links.{LINK}]\ndialect = \"ami\"\naddresses = [{addresses}]\nuser = \"gw\"\n\
+         secret = \"gw-secret\"\nheartbeat = \"{}s\"\nnative = \"{native}\"\ntrunks = [\"{}\"]\n",
+        HEARTBEAT.as_secs(),
+        office.trunk
+    );
+    let mut lamp = |name: String, shows: String| {
+        write!(text, "[lamps.{name}]\nshows = \"{shows}\"\nvirtual = {{}}\n").unwrap();
+    };
+    for phone in &office.phones {
+        lamp(format!("desk-{}", phone.number), format!("device:{LINK}/{}", phone.number));
+    }
+    for queue in &office.queues {
+        lamp(format!("queue-{}", queue.name), format!("queue:{LINK}/{}", queue.name));
+        for member in &queue.members {
+            lamp(format!("agent-{}", member.number), format!("agent:{LINK}/{}", member.name));
+        }
+    }
+    lamp("link".into(), format!("link:{LINK}"));
+    lamp("gateway".into(), "gateway".into());
+    let config = Config::parse(&text, "sim.toml", |_| None, |_| Err(std::io::ErrorKind::NotFound.into()));
+    let mut config = config.unwrap_or_else(|faults| panic!("{text}\n{faults:?}"));
+    config.api.listen.clear();
+    config
+}
+
+// ---- the consumer that keeps up ------------------------------------------------------------------
+
+/// Reads every flushed entry, folds it, and remembers what it was.
+#[derive(Default)]
+pub(crate) struct Tail {
+    feed: Option<Feed>,
+    pub(crate) last: Seq,
+    pub(crate) state: State,
+    /// A checksum of every entry, by seq.
+    marks: Vec<u32>,
+    pub(crate) downs: Vec<String>,
+}
+
+impl Tail {
+    fn connect(&mut self, feed: Feed) {
+        self.catch_up(&feed.log);
+        self.feed = Some(feed);
+    }
+
+    fn read(&mut self) {
+        let Some(mut feed) = self.feed.take() else { return };
+        loop {
+            match feed.stream.try_recv() {
+                Ok(entry) if entry.seq <= self.last => {}
+                Ok(entry) => self.take(&entry),
+                Err(tokio::sync::broadcast::error::TryRecvError::Lagged(_)) => self.catch_up(&feed.log),
+                Err(_) => break,
+            }
+        }
+        self.feed = Some(feed);
+    }
+
+    fn catch_up(&mut self, log: &Reader) {
+        loop {
+            let entries = log.read(self.last, 1000, usize::MAX).unwrap_or_else(|error| panic!("the log: {error}"));
+            if entries.is_empty() {
+                return;
+            }
+            for entry in entries {
+                self.take(&entry);
+            }
+        }
+    }
+
+    fn take(&mut self, entry: &Entry) {
+        assert_eq!(entry.seq, self.last.next(), "seqs have no gap and come in order");
+        self.last = entry.seq;
+        self.marks.push(mark(entry));
+        let event = event_of(entry);
+        if let Body::LinkDown(down) = &event.body {
+            self.downs.push(format!("{} {:?} {}", entry.at, down.reason, down.detail));
+        }
+        self.state.apply(entry, &event);
+    }
+
+    /// Everything that was ever flushed is still there, as it was.
+    fn verify_all_kept(&self) {
+        let Some(feed) = &self.feed else { return };
+        let mut after = Seq(0);
+        loop {
+            let entries = feed.log.read(after, 1000, usize::MAX).unwrap_or_else(|error| panic!("the log: {error}"));
+            let Some(last) = entries.last() else { break };
+            after = last.seq;
+            for entry in &entries {
+                assert_eq!(self.marks.get(entry.seq.0 as usize - 1), Some(&mark(entry)), "entry {} changed", entry.seq);
+            }
+        }
+        assert_eq!(after, self.last, "the log ends where its last flushed entry was");
+    }
+
+    /// The last entries that name a thing.
+    fn told_of(&self, thing: &str) -> String {
+        let Some(feed) = &self.feed else { return String::new() };
+        let (mut after, mut told) = (Seq(0), Vec::new());
+        while let Some(entries) = feed.log.read(after, 1000, usize::MAX).ok().filter(|entries| !entries.is_empty()) {
+            for entry in entries {
+                after = entry.seq;
+                let data = String::from_utf8_lossy(&entry.data);
+                if data.contains(thing) || entry.kind.as_str().starts_with("link.") {
+                    told.push(format!("{} {} {} {data}", entry.seq, entry.at, entry.kind.as_str()));
+                }
+            }
+        }
+        told.split_off(told.len().saturating_sub(30)).join("\n")
+    }
+
+    pub(crate) fn marks(&self) -> &[u32] {
+        &self.marks
+    }
+
+    fn fold(&self) -> State {
+        let mut state = State::default();
+        let Some(feed) = &self.feed else { return state };
+        loop {
+            let entries = feed.log.read(state.seq, 1000, usize::MAX).unwrap_or_else(|error| panic!("{error}"));
+            if entries.is_empty() {
+                return state;
+            }
+            for entry in entries {
+                state.apply(&entry, &event_of(&entry));
+            }
+        }
+    }
+}
+
+fn event_of(entry: &Entry) -> Event {
+    match Event::from_data(entry.kind.as_str(), &entry.data) {
+        Ok(Some(event)) => event,
+        other => panic!("entry {} ({}) cannot be read back: {other:?}", entry.seq, entry.kind.as_str()),
+    }
+}
+
+fn mark(entry: &Entry) -> u32 {
+    let mut hash = crc32fast::Hasher::new();
+    hash.update(entry.kind.as_str().as_bytes());
+    hash.update(&entry.at.0.to_le_bytes());
+    hash.update(&entry.data);
+    hash.finalize()
+}
+
+// ---- the story of a run, for whoever reads a failure -----------------------------------------------
+
+struct Diary {
+    seed: u64,
+    clock: Clock,
+    began: Instant,
+    lines: Vec<String>,
+}
+
+impl Diary {
+    fn new(seed: u64, clock: Clock) -> Self {
+        Self { seed, clock, began: clock.now(), lines: Vec::new() }
+    }
+
+    fn note(&mut self, what: &str) {
+        let at = self.clock.now() - self.began;
+        self.lines.push(format!("{:9.3} s  {what}", at.as_secs_f64()));
+    }
+}
+
+impl Drop for Diary {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.note("here it failed");
+            let first = self.lines.len().saturating_sub(40);
+            eprintln!(
+                "seed {} (LAMPLIGHTER_SEED={}), its last acts:\n{}",
+                self.seed,
+                self.seed,
+                self.lines[first..].join("\n")
+            );
+        }
+    }
+}
+
+thread_local! {
+    static PANICS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// A task's panic stays in its task; this makes it the run's.
+pub(crate) fn count_panics() {
+    let said = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        PANICS.with(|panics| panics.set(panics.get() + 1));
+        said(panic);
+    }));
+}
+
+fn no_task_panicked() {
+    assert_eq!(PANICS.with(std::cell::Cell::get), 0, "a task of the gateway or of the simulation panicked");
+}
+
+trait LastSeq {
+    fn last_seq(&self) -> Seq;
+}
+
+impl LastSeq for MemoryStore {
+    fn last_seq(&self) -> Seq {
+        lamplighter::log::EntryStore::last(self)
+    }
+}
