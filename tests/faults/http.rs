@@ -17,11 +17,7 @@ pub(crate) async fn get(api: SocketAddr, path: &str, token: &str) -> std::io::Re
 }
 
 /// The lines of a stream's body, headers included.
-pub(crate) async fn stream(
-    api: SocketAddr,
-    path: &str,
-    token: &str,
-) -> std::io::Result<Lines<BufReader<TcpStream>>> {
+pub(crate) async fn stream(api: SocketAddr, path: &str, token: &str) -> std::io::Result<Lines<BufReader<TcpStream>>> {
     let (status, lines) = ask(api, path, token).await?;
     match status {
         200 => Ok(lines),

@@ -129,7 +129,9 @@ impl<S: AsyncRead + AsyncWrite> Manager<S> {
         let id = &request.id;
         let success = format!("Response: Success\r\nActionID: {id}\r\n");
         let list = |complete: &str| {
-            format!("{success}EventList: start\r\n\r\nEvent: {complete}\r\nActionID: {id}\r\nEventList: Complete\r\nListItems: 0\r\n\r\n")
+            format!(
+                "{success}EventList: start\r\n\r\nEvent: {complete}\r\nActionID: {id}\r\nEventList: Complete\r\nListItems: 0\r\n\r\n"
+            )
         };
         let answer = match request.action.as_str() {
             "Challenge" => format!("{success}Challenge: 12345\r\n\r\n"),
@@ -145,6 +147,11 @@ impl<S: AsyncRead + AsyncWrite> Manager<S> {
         };
         self.say(&answer).await?;
         Ok(request)
+    }
+
+    /// Listens and says nothing until the other end closes.
+    pub(crate) async fn fall_silent(mut self) -> io::Result<()> {
+        tokio::io::copy(&mut self.requests, &mut tokio::io::sink()).await.map(drop)
     }
 
     /// Answers whatever comes until the other end closes.
