@@ -2,7 +2,7 @@
 //!
 //! | channel | from → to | capacity | when full |
 //! | --- | --- | --- | --- |
-//! | `events` | links, lamps → log | `LINK_EVENTS_QUEUED_MAX` for each link | the link stops reading its socket, and the PBX waits or drops us; a lamp's report waits with its lamp, the newest only |
+//! | `events` | links, lamps → log | `LINK_EVENTS_QUEUED_MAX` | the links stop reading their sockets and take turns, and a PBX waits or drops us; a lamp's report waits with its lamp, the newest only |
 //! | `entries` | log → lamps | `ENTRIES_QUEUED_MAX` | the log waits; the lamp stage never blocks |
 //! | `durable` | log → API's view | `DURABLE_BATCHES_QUEUED_MAX` | the log's flusher waits |
 //! | `stream` | log → API's feed | `STREAM_LAG_MAX` | the feed reads what it missed from the log |
@@ -40,11 +40,11 @@ use crate::config::{self, Config};
 use crate::event::{Body, DownReason, Event, LinkDownEvent, LinkId, Seq, Submitted};
 use crate::lamp::{LampChannels, LampCommand, LampSettings, LampStage, Rigging, VirtualBoard};
 use crate::limits::{
-    DURABLE_BATCHES_QUEUED_MAX, ENTRIES_QUEUED_MAX, LAMP_COMMANDS_QUEUED_MAX, LINK_EVENTS_QUEUED_MAX, LINKS_MAX,
-    SHUTDOWN_GRACE, STREAM_LAG_MAX, VIEW_QUERIES_QUEUED_MAX,
+    DURABLE_BATCHES_QUEUED_MAX, ENTRIES_QUEUED_MAX, LAMP_COMMANDS_QUEUED_MAX, LINK_EVENTS_QUEUED_MAX, SHUTDOWN_GRACE,
+    STREAM_LAG_MAX, VIEW_QUERIES_QUEUED_MAX,
 };
 use crate::link::backoff::Backoff;
-use crate::link::driver::{Connect, LinkDriver, net};
+use crate::link::driver::{Connect, LinkDriver, Said, net};
 use crate::link::figures::LinkFigures;
 use crate::link::known::Known;
 use crate::log::cursor::Cursors;
@@ -160,7 +160,7 @@ impl Gateway {
         let started = world.clock.now();
         let listeners = listen(&config.api.listen).await?;
         let api = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let (events, submitted) = mpsc::channel(LINKS_MAX * LINK_EVENTS_QUEUED_MAX);
+        let (events, submitted) = mpsc::channel(LINK_EVENTS_QUEUED_MAX);
         let (entries_sender, entries) = mpsc::channel(ENTRIES_QUEUED_MAX);
         let (durable_sender, durable) = mpsc::channel(DURABLE_BATCHES_QUEUED_MAX);
         let (flushed_sender, flushed) = watch::channel(Seq(0));
@@ -277,6 +277,7 @@ impl Gateway {
             clock: self.world.clock,
             events: self.events.clone(),
             figures,
+            said: Said::default(),
             stop: stopped,
         };
         let task = tokio::spawn(driver.run());
