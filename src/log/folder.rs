@@ -171,6 +171,11 @@ impl Folder {
         written.and(fs::remove_file(&path))
     }
 
+    /// An epoch's bytes as they lie on disk, at most `max`; nothing where they do not read.
+    pub(super) fn raw(&self, first: Seq, max: u64) -> Vec<u8> {
+        small_file::read(&self.epoch(first).join("db"), max).ok().flatten().unwrap_or_default()
+    }
+
     pub(super) fn bytes_of(&self, first: Seq) -> u64 {
         disk_bytes(&self.epoch(first))
     }

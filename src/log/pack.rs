@@ -5,6 +5,7 @@
 //! and a part number from 1, 2 bytes, big-endian. In key order the values are the records' bytes again.
 //! Bounds: [`LOG_VALUE_ENTRIES_MAX`], [`LOG_VALUE_BYTES_MAX`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::event::Seq;
@@ -12,7 +13,7 @@ use crate::limits::{
     LOG_BATCH_BYTES_MAX, LOG_EPOCH_BYTES_MAX, LOG_RECORD_BYTES_MAX, LOG_VALUE_BYTES_MAX, LOG_VALUE_ENTRIES_MAX,
 };
 use crate::log::Answer;
-use crate::log::record::Entry;
+use crate::log::record::{Entry, SEQ_AT};
 
 /// The values of one commit, in key order.
 pub(super) fn pack<'a>(entries: impl IntoIterator<Item = &'a Entry>, mut put: impl FnMut(&[u8], &[u8])) {
@@ -136,6 +137,42 @@ impl Records {
         (0..self.len()).filter_map(|at| self.entry(at))
     }
 
+    /// Adds the records within `from..=to` that lie anywhere in a file's bytes, whatever the order around them: each has
+    /// a checksum of its own. Two that differ under one seq are both left out; what was read in order stays.
+    pub(super) fn add_found_in(&mut self, file: &[u8], from: Seq, to: Seq) {
+        let mut found: BTreeMap<Seq, Option<&[u8]>> = BTreeMap::new();
+        for at in 0..file.len() {
+            let Some(record) = record_at(&file[at..], from, to) else { continue };
+            let Ok((entry, _)) = Entry::decode_first(record) else { continue };
+            let known = found.entry(entry.seq).or_insert(Some(record));
+            if *known != Some(record) {
+                *known = None;
+            }
+        }
+        let mut all = Self::default();
+        found
+            .iter()
+            .filter_map(|(seq, record)| Some((*seq, (*record)?)))
+            .for_each(|(seq, record)| all.take(seq, record));
+        self.add_all(&all);
+    }
+
+    /// Adds what is missing here; what is here stays.
+    pub(super) fn add_all(&mut self, other: &Self) {
+        let mut all: BTreeMap<Seq, &[u8]> = other.records().collect();
+        all.extend(self.records());
+        let mut both = Self::default();
+        all.into_iter().for_each(|(seq, record)| both.take(seq, record));
+        *self = both;
+    }
+
+    fn records(&self) -> impl Iterator<Item = (Seq, &[u8])> {
+        self.index.iter().enumerate().map(|(at, &(seq, place))| {
+            let end = self.index.get(at + 1).map_or(self.bytes.len(), |next| next.1);
+            (seq, &self.bytes[place..end])
+        })
+    }
+
     /// Moves entries after `after` and up to `through` into the answer; false once the answer is full.
     pub(super) fn answer(&self, after: Seq, through: Seq, answer: &mut Answer) -> bool {
         let from = self.index.partition_point(|(seq, _)| *seq <= after);
@@ -158,6 +195,15 @@ impl Records {
         }
         gaps
     }
+}
+
+/// The bytes of what looks like a record of this stretch, before its checksum is asked.
+fn record_at(bytes: &[u8], from: Seq, to: Seq) -> Option<&[u8]> {
+    let seq = bytes.get(SEQ_AT..SEQ_AT + 8)?.first_chunk()?;
+    if !(from.0..=to.0).contains(&u64::from_le_bytes(*seq)) {
+        return None;
+    }
+    Entry::whole_length(bytes).filter(|whole| *whole <= LOG_RECORD_BYTES_MAX).and_then(|whole| bytes.get(..whole))
 }
 
 #[cfg(test)]
@@ -223,6 +269,28 @@ pub(super) mod tests {
             let gaps = records(&values).gaps(Seq(1), Seq(40));
             assert!(matches!(gaps[..], [(from, Seq(32))] if from >= Seq(17)), "byte {at}: {gaps:?}");
         }
+    }
+
+    #[test]
+    fn records_are_found_in_bytes_of_any_kind_unless_two_differ_under_one_seq() {
+        let mut file = b"sled's own".to_vec();
+        for seq in [3, 1, 9, 2, 1] {
+            logged(seq, 50).entry.encode(&mut file);
+            file.extend_from_slice(b"sled's own");
+        }
+        let other = Entry { clock_unset: true, ..Entry::clone(&logged(2, 50).entry) };
+        other.encode(&mut file);
+        let mut records = Records::default();
+        records.add_found_in(&file, Seq(1), Seq(4));
+        assert_eq!(records.gaps(Seq(1), Seq(4)), [(Seq(2), Seq(2)), (Seq(4), Seq(4))]);
+        let mut records = records_of_seq_2();
+        records.add_found_in(&file, Seq(1), Seq(4));
+        assert_eq!(records.entries().map(|entry| entry.seq.0).collect::<Vec<_>>(), [1, 2, 3]);
+        assert!(!records.entry(1).unwrap().clock_unset);
+    }
+
+    fn records_of_seq_2() -> Records {
+        records(&values(&[logged(2, 50)]))
     }
 
     #[test]

@@ -79,6 +79,8 @@ pub enum RecordError {
 
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 8;
+/// Where a record keeps its seq.
+pub(crate) const SEQ_AT: usize = 10;
 const CLOCK_UNSET: u8 = 1;
 const HAS_LINK: u8 = 2;
 const HAS_SUBJECT: u8 = 4;

@@ -139,7 +139,7 @@ mod tests {
         epochs[0].newest = None;
         assert_eq!(due_range(&epochs, retention(8, 256)), None);
         assert_eq!(due_range(&epochs, retention(7, 256)), Some((1, 20)));
-        assert_eq!(due_range(&epochs, retention(30, 101)), Some((1, 10)));
+        assert_eq!(due_range(&epochs, retention(30, 99)), Some((1, 10)));
     }
 
     #[test]

@@ -12,14 +12,14 @@
 //!   is 2.5 times as fast as one record a value and takes half the CPU; at one a commit it makes no difference.
 //!
 //! Measured with `load-gen store` (400-byte events), of raw append + fdatasync in the same run, on a disk whose sync is
-//! nearly free, so that this is sled's own cost: 0.5 at one a commit, 0.2 to 0.4 at 64, 0.1 to 0.2 at 1024; CPU a
+//! nearly free, so that this is sled's own cost: 0.3 to 0.5 at one a commit, 0.2 to 0.4 at 64, 0.1 to 0.2 at 1024; CPU a
 //! commit about 90 µs, an event 4 µs at 64 and 2 µs at 1024. Disk 2.1 × payload (4 MiB epochs: 1.8 ×, and twice the
 //! memory). glibc keeps most of what sled frees unless `MALLOC_TRIM_THRESHOLD_` is set: after a million events 10 MiB
-//! resident with it and 30 to 40 without, after reading them all 14 to 29 with it and about 100 without.
+//! resident with it and 35 without, after reading them all 16 to 23 with it and 90 to 170 without.
 //!
-//! Damage: what of an epoch still reads, with or without sled's own `conf` and `snap.*`, is written to a fresh epoch;
-//! the original goes to `quarantine/`; exactly the seqs that are missing are told as `log.lost`. On a full disk, where
-//! sled does not open either, nothing is taken for damaged.
+//! Damage: what of an epoch still reads, with or without sled's own `conf` and `snap.*`, or around sled from the bytes of
+//! its file, is written to a fresh epoch; the original goes to `quarantine/`; exactly the seqs that are missing are told
+//! as `log.lost`. A full disk, where sled does not open either, is no damage: entries are read around sled.
 //! Seqs: a number is never given out twice. After damage to the newest epoch the log goes on above every number that
 //! may have been acknowledged (`reserved` in [`crate::log::folder`]); the numbers skipped are told as lost too.
 //! A failed commit: the epoch is left behind and the next try goes to a fresh one, since nobody can know what a failed
@@ -45,7 +45,7 @@ use crate::log::folder::{Folder, FolderLock, Seal, remove_folder};
 use crate::log::pack::{self, Records};
 use crate::log::record::{Entry, Logged};
 use crate::log::retention::EpochFacts;
-use crate::log::small_file::sync_folder;
+use crate::log::small_file::{self, sync_folder};
 use crate::log::{Answer, Committed, EntryStore, ReadEntries};
 
 pub use crate::log::{ReadError, Reader, StoreError};
@@ -135,21 +135,42 @@ impl Store {
         if let Some(Shelved::Sealed { seal, .. }) = shelf.epochs().get(&first) {
             return Ok(seal.last.max(flushed)); // stopped between two epochs
         }
-        let scan = shelf.scan(first);
+        let mut scan = shelf.scan(first, flushed, flushed.max(self.reserved));
         let found = scan.records.last().unwrap_or(Seq(first.0 - 1));
         let certain = found.max(flushed);
-        if scan.fault.is_some() || !scan.records.gaps(first, certain).is_empty() {
-            let through = certain.max(self.reserved);
-            shelf.repair(first, certain, through, scan, &[])?;
-            return Ok(through);
+        let whole = scan.records.gaps(first, certain).is_empty();
+        match &scan.fault {
+            None if whole => return self.go_on(first, scan).map(|()| found),
+            Some(_) if certain < first && shelf.folder.raw(first, SCAN_BYTES_MAX).iter().all(|byte| *byte == 0) => {
+                shelf.forget(first)?; // stopped before its first entry
+                return Ok(certain);
+            }
+            _ => {}
         }
-        self.payload = scan.records.bytes() as u64;
-        self.newest = scan.records.newest();
-        let path = shelf.folder.epoch(first);
-        let epoch = guarded(move || Epoch::open(&path).and_then(|epoch| epoch.sync().map(|()| epoch)))
-            .map_err(|found| StoreError::disk(shelf.folder.epoch(first), "opening the newest epoch", found))?;
-        *shelf.writing_mut() = Some(Writing { first, epoch });
-        Ok(found)
+        let through = certain.max(self.reserved);
+        match shelf.repair(first, certain, through, &mut scan, &[]) {
+            Ok(()) => Ok(through),
+            // The disk is full, so sled does not open, but every entry is there.
+            Err(error) if whole => {
+                tracing::warn!("{error}; read without sled, {found} is the last entry");
+                let seal = Seal { last: found, newest: scan.records.newest(), gaps: Vec::new() };
+                let bytes_on_disk = shelf.folder.bytes_of(first);
+                shelf.epochs().insert(first, Shelved::Sealed { seal, bytes_on_disk });
+                Ok(found)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes on in the epoch as it was opened for the scan: a second opening may find something else.
+    fn go_on(&mut self, first: Seq, scan: Scan) -> Result<(), StoreError> {
+        let disk = |found| StoreError::disk(self.shelf.folder.epoch(first), "opening the newest epoch", found);
+        let epoch = scan.epoch.ok_or_else(|| disk("sled closed it".to_owned()))?;
+        // What a killed process had not acknowledged counts from here on.
+        quietly(|| epoch.sync()).map_err(disk)?;
+        *self.shelf.writing_mut() = Some(Writing { first, epoch });
+        (self.payload, self.newest) = (scan.records.bytes() as u64, scan.records.newest());
+        Ok(())
     }
 
     /// Makes sure that an epoch is open that takes a further batch; true where it was begun.
@@ -166,8 +187,7 @@ impl Store {
             Ok(()) => Ok(epoch),
             Err(e) => Err(e.to_string()),
         });
-        let epoch =
-            made.map_err(|found| StoreError::disk(self.shelf.folder.epoch(first), "beginning an epoch", found))?;
+        let epoch = made.map_err(|found| self.shelf.give_up(first, found))?;
         let mut writing = self.shelf.writing_mut();
         self.shelf.epochs().insert(first, Shelved::Writing);
         *writing = Some(Writing { first, epoch });
@@ -183,7 +203,10 @@ impl Store {
         drop(epoch);
         let seal = Seal { last: self.last(), newest: self.newest, gaps: Vec::new() };
         if seal.last < first {
-            shelf.epochs().remove(&first); // nothing acknowledged: the next one takes its name
+            // Nothing acknowledged: the next one takes its name, and finds its place empty.
+            if let Err(e) = shelf.forget(first) {
+                tracing::debug!("{e}");
+            }
             return;
         }
         if let Err(e) = shelf.folder.write_seal(first, &seal) {
@@ -387,15 +410,17 @@ impl Shelf {
         if !self.epochs().contains_key(&first) || self.closed.load(Ordering::Acquire) {
             return Ok(None);
         }
-        let mut scan = self.scan(first);
+        let mut scan = self.scan(first, seal.last, seal.last);
         scan.records.truncate(seal.last);
-        let known = scan.records.gaps(first, seal.last) == seal.gaps;
-        let mut records = if known && scan.fault.is_none() {
-            scan.records
-        } else {
-            self.repair(first, seal.last, seal.last, scan, &seal.gaps)
-                .map_err(|e| ReadError::Unreadable { found: e.to_string() })?
-        };
+        let whole = scan.records.gaps(first, seal.last) == seal.gaps;
+        if !whole || scan.fault.is_some() {
+            match self.repair(first, seal.last, seal.last, &mut scan, &seal.gaps) {
+                Err(e) if !whole => return Err(ReadError::Unreadable { found: e.to_string() }),
+                _ => {} // whole, whatever sled says
+            }
+        }
+        drop(scan.epoch);
+        let mut records = scan.records;
         records.shrink();
         let records = Arc::new(records);
         if copies.len() >= LOG_EPOCHS_READ_MAX {
@@ -405,8 +430,24 @@ impl Shelf {
         Ok(Some(records))
     }
 
-    fn scan(&self, first: Seq) -> Scan {
-        Scan::of(self.folder.epoch(first))
+    /// Reads an epoch through sled, and where that is not everything up to `expected`, around it up to `through`. sled
+    /// overwrites what it takes for torn when it opens, so the file's bytes are taken first, and put back.
+    fn scan(&self, first: Seq, expected: Seq, through: Seq) -> Scan {
+        let path = self.folder.epoch(first);
+        let raw = self.folder.raw(first, SCAN_BYTES_MAX);
+        let mut scan = Scan::of(path.clone());
+        let reached = scan.records.last().unwrap_or(Seq(0)).max(expected);
+        if scan.fault.is_some() || !scan.records.gaps(first, reached).is_empty() {
+            scan.records.add_found_in(&raw, first, through);
+            scan.epoch = None;
+            scan.fault.get_or_insert_with(|| "sled does not find every entry".to_owned());
+            if !raw.is_empty()
+                && let Err(e) = small_file::replace(&path.join("db"), &raw)
+            {
+                tracing::debug!("log epoch {first}: its file could not be put back as it was found ({e})");
+            }
+        }
+        scan
     }
 
     /// Puts in an epoch's place what of it still reads, and says what does not. Seqs up to `certain` were stored; those
@@ -416,21 +457,21 @@ impl Shelf {
         first: Seq,
         certain: Seq,
         through: Seq,
-        found: Scan,
+        scan: &mut Scan,
         told: &[(Seq, Seq)],
-    ) -> Result<Records, StoreError> {
+    ) -> Result<(), StoreError> {
         let disk = |doing| move |e: io::Error| StoreError::disk(self.folder.epoch(first), doing, e);
         self.folder.probe().map_err(disk("reading it; the disk cannot be written either"))?;
-        let fault = found.fault.clone().unwrap_or_else(|| "entries are missing".to_owned());
-        let mut best = found.records;
+        let fault = scan.fault.clone().unwrap_or_else(|| "entries are missing".to_owned());
+        let best = &mut scan.records;
         best.truncate(through);
-        if let Ok(second) = self.scan_without_conf(first) {
-            let mut records = second.records;
-            records.truncate(through);
-            best = if records.len() > best.len() { records } else { best };
+        if let Ok(mut second) = self.scan_without_conf(first) {
+            second.records.truncate(through);
+            second.records.add_all(best);
+            *best = second.records;
         }
-        self.rebuild(first, &best)
-            .map_err(|found| StoreError::disk(self.folder.epoch(first), "writing what of it still reads", found))?;
+        self.rebuild(first, best)
+            .map_err(|e| StoreError::disk(self.folder.epoch(first), "writing what of it still reads", e))?;
         let gaps = best.gaps(first, through);
         let seal = Seal { last: through, newest: best.newest(), gaps: gaps.clone() };
         self.folder.write_seal(first, &seal).map_err(disk("writing its seal"))?;
@@ -441,9 +482,23 @@ impl Shelf {
             best.len(),
             gaps.len()
         );
-        lock(&self.losses)
-            .extend(gaps.iter().filter(|gap| !told.contains(gap)).flat_map(|gap| losses(*gap, certain, &fault)));
-        Ok(best)
+        let found_missing = gaps.iter().filter(|gap| !told.contains(gap));
+        lock(&self.losses).extend(found_missing.flat_map(|gap| losses(*gap, certain, &fault)));
+        Ok(())
+    }
+
+    /// Takes back an epoch that could not be begun.
+    fn give_up(&self, first: Seq, found: String) -> StoreError {
+        let _ = self.forget(first); // tried again before the next attempt
+        StoreError::disk(self.folder.epoch(first), "beginning an epoch", found)
+    }
+
+    /// Removes an epoch that never held an acknowledged entry.
+    fn forget(&self, first: Seq) -> Result<(), StoreError> {
+        self.epochs().remove(&first);
+        self.folder
+            .remove_epoch(first)
+            .map_err(|e| StoreError::disk(self.folder.epoch(first), "removing what was begun", e))
     }
 
     /// A damaged `conf` or snapshot keeps sled from opening what is otherwise whole; without them it reads all of `db`.
@@ -452,7 +507,8 @@ impl Shelf {
         remove_folder(&copy)?;
         fs::create_dir_all(copy.join("blobs"))?;
         fs::copy(epoch.join("db"), copy.join("db"))?;
-        let scan = Scan::of(copy.clone());
+        let mut scan = Scan::of(copy.clone());
+        scan.epoch = None;
         remove_folder(&copy)?;
         Ok(scan)
     }
@@ -564,16 +620,18 @@ struct Scan {
     records: Records,
     /// Why that may not be everything.
     fault: Option<String>,
+    /// Still open, where there is no fault.
+    epoch: Option<Epoch>,
 }
 
 impl Scan {
     fn of(epoch: PathBuf) -> Self {
         if !epoch.join("db").exists() {
-            return Self { records: Records::default(), fault: Some("its files are gone".to_owned()) };
+            return Self { records: Records::default(), fault: Some("its files are gone".to_owned()), epoch: None };
         }
         match guarded(move || Ok(Self::read(&epoch))) {
             Ok(scan) => scan,
-            Err(fault) => Self { records: Records::default(), fault: Some(fault) },
+            Err(fault) => Self { records: Records::default(), fault: Some(fault), epoch: None },
         }
     }
 
@@ -581,7 +639,7 @@ impl Scan {
         let mut records = Records::for_epoch();
         let epoch = match quietly(|| Epoch::open(path)) {
             Ok(epoch) => epoch,
-            Err(fault) => return Self { records, fault: Some(fault) },
+            Err(fault) => return Self { records, fault: Some(fault), epoch: None },
         };
         let read = quietly(|| {
             epoch.values(|key, value| {
@@ -599,7 +657,8 @@ impl Scan {
             });
             tail.iter().rev().for_each(|(key, value)| records.take_value(key, value));
         }
-        Self { records, fault: read.err() }
+        let epoch = read.is_ok().then_some(epoch);
+        Self { records, fault: read.err(), epoch }
     }
 }
 

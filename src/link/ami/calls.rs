@@ -18,17 +18,19 @@
 //! A call is its Linkedid; when the PBX merges two, the one it gives up lives on as an alias until the call ends.
 //! Bounds: [`AMI_CHANNELS_MAX`], [`AMI_BRIDGES_MAX`]; past either the oldest is forgotten and a snapshot asked for.
 
+mod listed;
+mod moves;
+
 use std::borrow::Borrow;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+pub(super) use self::listed::ListedChannels;
 use super::codec::Message;
 use super::devices::{Activity, Devices};
 use super::tell::Tell;
 use super::translate::{self, channel_device, channel_name, channel_state, device_name, present};
-use crate::event::{
-    CallEvent, CallId, CallKind, Cause, ConnectionId, ConnectionState, DeviceId, DeviceState, Direction, QueueId,
-};
+use crate::event::{CallEvent, CallId, CallKind, Cause, ConnectionId, ConnectionState, Direction, QueueId};
 use crate::limits::{AMI_BRIDGES_MAX, AMI_CHANNELS_MAX, AMI_ENDED_MAX};
 
 /// A channel's own id; its name changes hands when channels are masqueraded.
@@ -160,25 +162,6 @@ const DEST: Headers = Headers {
     connected: "DestConnectedLineNum",
     exten: "DestExten",
 };
-
-/// Channels as a snapshot lists them, and which of them live events have touched meanwhile.
-#[derive(Debug, Default)]
-pub(super) struct ListedChannels {
-    items: HashMap<UniqueId, ListedChannel>,
-    order: Vec<UniqueId>,
-    bridge_kinds: HashMap<BridgeId, BridgeKind>,
-    touched: HashSet<UniqueId>,
-    bridged: HashSet<UniqueId>,
-    held: HashSet<UniqueId>,
-    ended: HashSet<UniqueId>,
-}
-
-#[derive(Debug)]
-struct ListedChannel {
-    message: Message,
-    bridge: Option<BridgeId>,
-    kind: BridgeKind,
-}
 
 impl Calls {
     pub(super) fn has(&self, channel: &UniqueId) -> bool {
@@ -431,112 +414,6 @@ impl Calls {
         }
     }
 
-    // ---- transfers -----------------------------------------------------------------------------
-
-    pub(super) fn blind_transfer(&mut self, message: &Message, devices: &mut Devices, tell: &mut Tell<'_>) {
-        if message.get("Result") != Some(b"Success") {
-            return;
-        }
-        let Some(name) = message.text("TransfererChannel") else { return };
-        let Some(linked) = message.text("TransfererLinkedid") else { return };
-        let call = self.resolve(CallId::new(linked));
-        let mut body = self.about(&name, call.clone(), devices);
-        if body.device.is_none() {
-            return;
-        }
-        body.calling = number(message, "TransfereeCallerIDNum");
-        body.called = number(message, "Extension");
-        body.from = Some(call.to_string());
-        body.to = Some(call.to_string());
-        tell.call(CallKind::Transferred, body);
-    }
-
-    pub(super) fn attended_transfer(&mut self, message: &Message, devices: &mut Devices, tell: &mut Tell<'_>) {
-        if message.get("Result") != Some(b"Success") {
-            return;
-        }
-        let Some(name) = message.text("OrigTransfererChannel") else { return };
-        let (Some(first), Some(second)) =
-            (message.text("OrigTransfererLinkedid"), message.text("SecondTransfererLinkedid"))
-        else {
-            return;
-        };
-        let (first, second) = (CallId::new(first), CallId::new(second));
-        let to = self.resolve(first.clone());
-        let from = if second == to { first } else { second };
-        self.merge(&from, &to);
-        let mut body = self.about(&name, to.clone(), devices);
-        body.calling = number(message, "TransfereeCallerIDNum");
-        body.called = number(message, "TransferTargetCallerIDNum").or_else(|| number(message, "SecondTransfererExten"));
-        body.from = Some(from.to_string());
-        body.to = Some(to.to_string());
-        tell.call(CallKind::Transferred, body);
-        self.adopt(&from, &to, tell);
-    }
-
-    // ---- pick-up and parking -------------------------------------------------------------------
-
-    pub(super) fn pickup(&mut self, message: &Message, devices: &mut Devices, tell: &mut Tell<'_>) {
-        let (Some(by), Some(target)) = (message.text("Channel"), message.text("TargetChannel")) else { return };
-        let call = message.text("TargetLinkedid").map(|linked| self.resolve(CallId::new(linked)));
-        let Some(call) = call else { return };
-        let mut body = self.about(&target, call, devices);
-        body.from = body.device.as_ref().map(DeviceId::to_string);
-        body.to = channel_device(&by).map(|device| devices.id(&device).to_string());
-        tell.call(CallKind::Diverted, body);
-    }
-
-    pub(super) fn parked(&mut self, message: &Message, devices: &Devices, tell: &mut Tell<'_>) {
-        let parker = message.text("ParkerDialString").unwrap_or_default();
-        let Some(parker) = device_name(&parker) else { return };
-        let mut body = self.parkee(message);
-        let id = devices.id(&parker);
-        body.from = Some(id.to_string());
-        body.to = number(message, "ParkingSpace");
-        body.connection = self.connection_of(&body, parker.full).or(body.connection);
-        body.device = Some(id);
-        tell.call(CallKind::Diverted, body);
-    }
-
-    pub(super) fn parking_timed_out(&mut self, message: &Message, devices: &Devices, tell: &mut Tell<'_>) {
-        let parker = message.text("ParkerDialString").unwrap_or_default();
-        let mut body = self.parkee(message);
-        body.from = number(message, "ParkingSpace");
-        body.to = device_name(&parker).map(|device| devices.id(&device).to_string());
-        body.device = device_name(&parker).map(|device| devices.id(&device));
-        tell.call(CallKind::Diverted, body);
-    }
-
-    pub(super) fn unparked(&mut self, message: &Message, devices: &mut Devices, tell: &mut Tell<'_>) {
-        let Some(linked) = message.text("ParkeeLinkedid") else { return };
-        let Some(retriever) = message.text("RetrieverUniqueid").map(|unique| UniqueId::new(&unique)) else { return };
-        let to = self.resolve(CallId::new(linked));
-        let Some(channel) = self.channels.get(&retriever).filter(|channel| channel.device.is_some()) else { return };
-        let from = channel.call.clone();
-        self.merge(&from, &to);
-        let body = self.event(&retriever, devices, tell);
-        tell.call(CallKind::Retrieved, body);
-    }
-
-    fn parkee(&self, message: &Message) -> CallEvent {
-        let call = message.text("ParkeeLinkedid").map(|linked| self.resolve(CallId::new(linked)));
-        CallEvent {
-            direction: call.as_ref().and_then(|call| self.calls.get(call)?.direction),
-            call,
-            connection: message.text("ParkeeChannel").map(|name| ConnectionId::new(channel_name(&name))),
-            calling: number(message, "ParkeeCallerIDNum"),
-            called: number(message, "ParkingSpace"),
-            ..CallEvent::default()
-        }
-    }
-
-    /// The connection of a device in the event's call.
-    fn connection_of(&self, body: &CallEvent, device: &str) -> Option<ConnectionId> {
-        let call = body.call.as_ref()?;
-        let mut there = self.channels.values().filter(|it| it.call == *call && it.device.as_deref() == Some(device));
-        there.next().map(|channel| channel.name.clone())
-    }
-
     // ---- queues --------------------------------------------------------------------------------
 
     pub(super) fn queue_joined(
@@ -627,7 +504,8 @@ impl Calls {
         let Some(wanted) = self.wanted(channel, told, in_company, tell.resync) else { return };
         let elsewhere = tell.resync
             && tell.told.connections.get(&channel.name).is_some_and(|told| told.call.as_ref() != Some(&channel.call));
-        let found_company = in_company && !channel.party;
+        // A conference's company is told by Conferenced.
+        let found_company = in_company && !channel.party && !self.in_conference(channel);
         match (told, wanted) {
             (None | Some(Null), Initiated) => self.tell(CallKind::Originated, id, devices, tell),
             (None | Some(Null | Initiated), Alerting) => self.tell(CallKind::Delivered, id, devices, tell),
@@ -695,6 +573,11 @@ impl Calls {
             })
     }
 
+    fn in_conference(&self, channel: &Channel) -> bool {
+        let bridge = channel.bridge.as_ref().and_then(|bridge| self.bridges.get(bridge));
+        bridge.is_some_and(|bridge| bridge.kind == BridgeKind::Conference)
+    }
+
     fn set_party(&mut self, id: &UniqueId, in_company: bool) {
         let Some(channel) = self.channels.get_mut(id) else { return };
         channel.party |= in_company;
@@ -734,8 +617,9 @@ impl Calls {
             call.direction = call.direction.or(before.direction);
         }
         if !channel.originator {
-            channel.calling =
-                channel.calling.take().or_else(|| channel.connected.clone()).or_else(|| call.calling.clone());
+            // A click-to-call often shows the called telephone its own number.
+            let other = channel.connected.clone().filter(|other| Some(other) != channel.number.as_ref());
+            channel.calling = channel.calling.take().or(other).or_else(|| call.calling.clone());
             let own = || channel.number.clone().or_else(|| name.map(|name| name.bare.to_owned()));
             channel.called = channel.called.take().or_else(own);
         }
@@ -1010,224 +894,6 @@ impl Calls {
             }
         }
     }
-
-    // ---- snapshot ------------------------------------------------------------------------------
-
-    /// Replaces the mirror by a complete snapshot, except for what live events said meanwhile.
-    pub(super) fn merge_listed(&mut self, listed: ListedChannels, devices: &mut Devices, tell: &mut Tell<'_>) {
-        let ListedChannels { mut items, order, bridge_kinds, touched, bridged, held, ended } = listed;
-        let mut gone: Vec<(u64, UniqueId)> = self
-            .channels
-            .iter()
-            .filter(|(id, _)| !items.contains_key(*id) && !touched.contains(*id))
-            .map(|(id, channel)| (channel.order, id.clone()))
-            .collect();
-        gone.sort_unstable();
-        for (_, id) in gone {
-            self.end(&id, translate::cause(0), devices, tell);
-        }
-        let parties = parties(&items);
-        let mut fresh = HashSet::new();
-        for id in order {
-            let Some(item) = items.remove(&id).filter(|_| !ended.contains(&id)) else { continue };
-            self.take_item(&id, &item, &bridged, &mut fresh, devices, tell);
-        }
-        for (bridge, kind) in bridge_kinds {
-            if let Some(bridge) = self.bridges.get_mut(&bridge) {
-                bridge.kind = kind;
-            }
-        }
-        self.infer_holds(&held, &fresh, &parties, devices, tell);
-        self.clear_lost(tell);
-    }
-
-    fn take_item(
-        &mut self,
-        id: &UniqueId,
-        item: &ListedChannel,
-        bridged: &HashSet<UniqueId>,
-        fresh: &mut HashSet<UniqueId>,
-        devices: &mut Devices,
-        tell: &mut Tell<'_>,
-    ) {
-        if !self.channels.contains_key(id) {
-            fresh.insert(id.clone());
-        }
-        if self.see(&item.message, &OWN, devices, tell).is_none() {
-            return;
-        }
-        self.refresh_device(id, devices, tell);
-        if bridged.contains(id) {
-            return;
-        }
-        let moved = self.channels.get(id).is_some_and(|channel| channel.bridge != item.bridge);
-        if moved {
-            fresh.insert(id.clone());
-            self.leave_bridge(id);
-            if let Some(bridge) = &item.bridge {
-                self.join_bridge(id, bridge.clone(), item.kind);
-            }
-        }
-    }
-
-    /// A list of channels does not say who holds. A PJSIP device on hold is held by its only party; a chan_sip
-    /// device on hold holds its party itself.
-    fn infer_holds(
-        &mut self,
-        held_live: &HashSet<UniqueId>,
-        fresh: &HashSet<UniqueId>,
-        parties: &HashMap<UniqueId, UniqueId>,
-        devices: &mut Devices,
-        tell: &mut Tell<'_>,
-    ) {
-        let mut found = Vec::new();
-        for (id, channel) in &self.channels {
-            if held_live.contains(id) || channel.state != channel_state::UP {
-                continue;
-            }
-            let Some(device) = channel.device.as_deref() else { continue };
-            let said = if device.starts_with("SIP/") {
-                devices.said_of_only(device, id)
-            } else {
-                parties.get(id).and_then(|party| {
-                    let device = self.channels.get(party)?.device.as_deref()?;
-                    devices.said_of_only(device, party)
-                })
-            };
-            let told = tell.told.connections.get(&channel.name).map(|told| told.state);
-            let was_held = told == Some(ConnectionState::Hold) && self.has_company(id, channel);
-            let remembered = if fresh.contains(id) { was_held } else { channel.hold };
-            let hold = match said {
-                Some(DeviceState::OnHold) => true,
-                Some(DeviceState::InUse) => false,
-                _ => remembered,
-            };
-            if hold != channel.hold {
-                found.push((id.clone(), hold));
-            }
-        }
-        for (id, hold) in found {
-            if let Some(channel) = self.channels.get_mut(&id) {
-                channel.hold = hold;
-            }
-            self.refresh_device(&id, devices, tell);
-        }
-    }
-
-    /// Connections that were told, and whose channel is not there.
-    fn clear_lost(&mut self, tell: &mut Tell<'_>) {
-        let there: HashSet<&ConnectionId> = self.channels.values().map(|channel| &channel.name).collect();
-        let lost: Vec<ConnectionId> =
-            tell.told.connections.keys().filter(|name| !there.contains(name)).cloned().collect();
-        for connection in lost {
-            let Some(told) = tell.told.connections.get(&connection).cloned() else { continue };
-            let body = CallEvent {
-                device: told.device,
-                call: told.call,
-                connection: Some(connection.clone()),
-                direction: told.direction,
-                calling: told.calling,
-                called: told.called,
-                cause: Some(translate::cause(0)),
-                ..CallEvent::default()
-            };
-            tell.call(CallKind::Cleared, body);
-            self.remember_end(UniqueId::new(connection.as_str()), connection);
-        }
-    }
-
-    /// Who waits in a queue, from the snapshot's queue entries.
-    pub(super) fn set_waiting(&mut self, waiting: &HashMap<UniqueId, QueueId>) {
-        for (id, channel) in &mut self.channels {
-            channel.waiting = waiting.get(id).cloned();
-            if let Some(queue) = &channel.waiting {
-                channel.queue = Some(queue.clone());
-                if let Some(call) = self.calls.get_mut(&channel.call) {
-                    call.queue = Some(queue.clone());
-                }
-            }
-        }
-    }
-
-    /// Compares every connection with what was told of it, in the order in which they began.
-    pub(super) fn tell_all(&mut self, devices: &Devices, tell: &mut Tell<'_>) {
-        let mut all: Vec<(u64, UniqueId)> =
-            self.channels.iter().map(|(id, channel)| (channel.order, id.clone())).collect();
-        all.sort_unstable();
-        let all: Vec<UniqueId> = all.into_iter().map(|(_, id)| id).collect();
-        for id in &all {
-            self.reconcile(id, devices, tell);
-        }
-    }
-}
-
-impl ListedChannels {
-    /// An item of CoreShowChannels, Status or BridgeInfo.
-    pub(super) fn take(&mut self, message: &Message, event: &[u8]) {
-        match event {
-            b"CoreShowChannel" | b"Status" => {
-                let Some(id) = unique(message, &OWN) else { return };
-                if self.items.len() >= AMI_CHANNELS_MAX && !self.items.contains_key(&id) {
-                    return;
-                }
-                let bridge = message.text("BridgeId").filter(|bridge| !bridge.is_empty());
-                let kind = match message.get("Application").unwrap_or_default() {
-                    b"ConfBridge" => BridgeKind::Conference,
-                    b"Park" | b"ParkedCall" | b"Parking" | b"BridgeWait" => BridgeKind::Holding,
-                    _ => BridgeKind::Plain,
-                };
-                let bridge = bridge.map(|bridge| BridgeId(Arc::from(&*bridge)));
-                let item = ListedChannel { message: message.clone(), bridge, kind };
-                if self.items.insert(id.clone(), item).is_none() {
-                    self.order.push(id);
-                }
-            }
-            b"BridgeListItem" | b"BridgeInfoComplete" => {
-                if let Some(bridge) = message.text("BridgeUniqueid")
-                    && self.bridge_kinds.len() < AMI_BRIDGES_MAX
-                {
-                    self.bridge_kinds.insert(BridgeId(Arc::from(&*bridge)), bridge_kind(message));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// A live event while the lists are gathered: what it says of its channel is not overwritten.
-    pub(super) fn overtaken(&mut self, message: &Message, event: &[u8]) {
-        if self.touched.len() >= 2 * AMI_CHANNELS_MAX {
-            return;
-        }
-        for headers in [&OWN, &DEST] {
-            if let Some(id) = unique(message, headers) {
-                match event {
-                    b"BridgeEnter" | b"BridgeLeave" => {
-                        self.bridged.insert(id.clone());
-                    }
-                    b"Hold" | b"Unhold" => {
-                        self.held.insert(id.clone());
-                    }
-                    b"Hangup" => {
-                        self.ended.insert(id.clone());
-                    }
-                    _ => {}
-                }
-                self.touched.insert(id);
-            }
-        }
-    }
-}
-
-/// Who talks to whom in bridges of two, as the list was made.
-fn parties(items: &HashMap<UniqueId, ListedChannel>) -> HashMap<UniqueId, UniqueId> {
-    let mut bridges: HashMap<&BridgeId, Vec<&UniqueId>> = HashMap::new();
-    for (id, item) in items {
-        if let Some(bridge) = &item.bridge {
-            bridges.entry(bridge).or_default().push(id);
-        }
-    }
-    let pairs = bridges.into_values().filter_map(|members| <[&UniqueId; 2]>::try_from(members).ok());
-    pairs.flat_map(|[one, other]| [(one.clone(), other.clone()), (other.clone(), one.clone())]).collect()
 }
 
 /// The channel an event is about; channels of PBXs that give no id are known by name.

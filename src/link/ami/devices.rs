@@ -357,12 +357,11 @@ impl Devices {
         }
         let owner = self.owners.get(parts.bare).and_then(|owner| device_name(owner));
         let better = owner.is_none_or(|owner| parts.rank < owner.rank);
-        if better {
-            if let Some(loser) = self.owners.insert(parts.bare.into(), name.into())
-                && let Some(device) = self.devices.get_mut(&loser)
-            {
-                device.id = Some(DeviceId::new(&loser));
-            }
+        if better
+            && let Some(loser) = self.owners.insert(parts.bare.into(), name.into())
+            && let Some(device) = self.devices.get_mut(&loser)
+        {
+            device.id = Some(DeviceId::new(&loser));
         }
         let id = DeviceId::new(if better { parts.bare } else { name });
         self.devices.insert(name.into(), Device { id: Some(id), ..Device::default() });

@@ -241,7 +241,7 @@ fn a_tail_that_sled_loses_without_a_word_is_noticed() {
 }
 
 /// What of a log remains after its files were damaged, and whether it says so exactly.
-fn assert_says_what_is_missing(folder: &Path, last: u64, what: &str) {
+fn assert_says_what_is_missing(folder: &Path, last: u64, what: &str) -> usize {
     let mut store = Store::open(folder).unwrap_or_else(|e| panic!("{what}: {e}"));
     let reader = store.reader();
     let mut present = Vec::new();
@@ -265,6 +265,7 @@ fn assert_says_what_is_missing(folder: &Path, last: u64, what: &str) {
     let again = read_all(&store.reader(), 0);
     assert_eq!(again.len(), present.len() + 4, "{what}: after one more start");
     assert_eq!(store.losses(), [], "{what}: told twice");
+    missing.len()
 }
 
 fn copy_folder(from: &Path, to: &Path) {
@@ -272,7 +273,11 @@ fn copy_folder(from: &Path, to: &Path) {
     for item in fs::read_dir(from).unwrap() {
         let item = item.unwrap();
         let (from, to) = (item.path(), to.join(item.file_name()));
-        if from.is_dir() { copy_folder(&from, &to) } else { drop(fs::copy(&from, &to).unwrap()) }
+        if from.is_dir() {
+            copy_folder(&from, &to);
+        } else {
+            fs::copy(&from, &to).unwrap();
+        }
     }
 }
 
@@ -314,9 +319,31 @@ fn whatever_happens_to_one_file_of_an_epoch_the_log_starts_keeps_the_rest_and_sa
                     Some(bytes) => fs::write(folder.path().join(name), bytes).unwrap(),
                     None => fs::remove_file(folder.path().join(name)).unwrap(),
                 }
-                assert_says_what_is_missing(folder.path(), 80, &format!("{} {damage}", name.display()));
+                let what = format!("{} {damage}", name.display());
+                let missing = assert_says_what_is_missing(folder.path(), 80, &what);
+                assert!(missing <= 1 || !damage.contains("flipped"), "{what}: {missing} entries for one byte");
             }
         }
+    }
+}
+
+#[test]
+fn several_flips_in_one_file_cost_no_more_than_the_entries_they_hit() {
+    let (original, firsts) = four_epochs();
+    for seed in 0..20 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let name = format!("epochs/{:020}/db", firsts[if seed % 2 == 0 { 1 } else { 3 }].0);
+        let mut bytes = fs::read(original.path().join(&name)).unwrap();
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+        let flips = random.usize(1..4);
+        for _ in 0..flips {
+            bytes[random.usize(..used)] ^= 1 << random.u32(..8);
+        }
+        let folder = folder();
+        copy_folder(original.path(), folder.path());
+        fs::write(folder.path().join(&name), bytes).unwrap();
+        let missing = assert_says_what_is_missing(folder.path(), 80, &format!("{name} seed {seed}"));
+        assert!(missing <= flips, "{name} seed {seed}: {missing} entries for {flips} bits");
     }
 }
 

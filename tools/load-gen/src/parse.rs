@@ -19,12 +19,15 @@ use lamplighter::link::known::Known;
 use memchr::{memchr, memmem};
 
 use crate::storm::Storm;
-use crate::table::{median, Table};
+use crate::table::{Table, median};
 
 const REPEATS: usize = 5;
 const COPIES: usize = 8;
 
-pub fn run() -> Result<()> {
+/// Reads to the end and says how much it found.
+type Reader = fn(TcpStream) -> Result<u64>;
+
+pub(crate) fn run() -> Result<()> {
     let storm = Storm::read()?;
     let messages = storm.messages * COPIES;
     println!(
@@ -32,7 +35,7 @@ pub fn run() -> Result<()> {
         messages,
         (storm.bytes.len() * COPIES) as f64 / 1e6
     );
-    let readers: [(&str, fn(TcpStream) -> Result<u64>); 5] = [
+    let readers: [(&str, Reader); 5] = [
         ("split at empty lines (the ceiling)", split),
         ("header spans", |stream| spans(stream, false)),
         ("header spans to JSON (the yardstick)", |stream| spans(stream, true)),
@@ -59,7 +62,7 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-fn timed(storm: &Storm, reader: fn(TcpStream) -> Result<u64>) -> Result<(Duration, u64)> {
+fn timed(storm: &Storm, reader: Reader) -> Result<(Duration, u64)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let clock = Clock::system();
@@ -78,7 +81,7 @@ fn timed(storm: &Storm, reader: fn(TcpStream) -> Result<u64>) -> Result<(Duratio
     })
 }
 
-fn split(mut stream: TcpStream) -> Result<u64> {
+pub(crate) fn split(mut stream: TcpStream) -> Result<u64> {
     let finder = memmem::Finder::new(b"\r\n\r\n");
     let mut found = 0;
     chunks(&mut stream, |bytes| {

@@ -10,13 +10,13 @@ use std::thread;
 use anyhow::{Context, Result};
 
 /// A listener whose clients are answered in the background until it is dropped with the process.
-pub struct Pbx {
-    pub address: SocketAddr,
+pub(crate) struct Pbx {
+    pub(crate) address: SocketAddr,
     snapshots: mpsc::Receiver<TcpStream>,
 }
 
 impl Pbx {
-    pub fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let (sender, snapshots) = mpsc::channel();
@@ -30,7 +30,7 @@ impl Pbx {
     }
 
     /// The socket of the next client whose snapshot is done: write events to it.
-    pub fn logged_in(&self) -> Result<TcpStream> {
+    pub(crate) fn logged_in(&self) -> Result<TcpStream> {
         self.snapshots.recv_timeout(std::time::Duration::from_secs(20)).context("no client logged in within 20 s")
     }
 }
@@ -89,10 +89,7 @@ fn answer(stream: TcpStream, done: &mpsc::Sender<TcpStream>) -> Result<()> {
         for item in items {
             write.write_all(item.as_bytes())?;
         }
-        write!(
-            write,
-            "Event: {complete}\r\nActionID: {id}\r\nEventList: Complete\r\nListItems: {count}\r\n\r\n"
-        )?;
+        write!(write, "Event: {complete}\r\nActionID: {id}\r\nEventList: Complete\r\nListItems: {count}\r\n\r\n")?;
         if action == "queuestatus" {
             let _ = done.send(write.try_clone()?);
         }

@@ -6,13 +6,13 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 /// The messages after the login, so that it can be sent any number of times on one connection.
-pub struct Storm {
-    pub bytes: Vec<u8>,
-    pub messages: usize,
+pub(crate) struct Storm {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) messages: usize,
 }
 
 impl Storm {
-    pub fn read() -> Result<Self> {
+    pub(crate) fn read() -> Result<Self> {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/corpus/ami/recorded/storm-small.ami.gz");
         let packed = std::fs::File::open(&file).with_context(|| format!("open {}", file.display()))?;
         let mut bytes = Vec::new();

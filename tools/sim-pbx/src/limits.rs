@@ -22,6 +22,10 @@ pub const QUEUES_MAX: usize = 64;
 pub const MEMBERS_MAX: usize = 512;
 /// Steps a day keeps planned; one more is left out.
 pub const DAY_STEPS_MAX: usize = 4096;
+/// Connections waiting to be accepted; more are refused by the system.
+pub const LISTEN_QUEUE: u32 = 256;
+/// Pause before a port that could not be taken is tried again.
+pub const PORT_RETRY: Duration = Duration::from_millis(20);
 /// Largest piece handed to a socket in one write.
 pub const WRITE_BYTES: usize = 16 * 1024;
 /// Bytes taken from a socket in one read.

@@ -11,11 +11,14 @@
 
 mod action;
 mod call;
+mod conference;
 mod day;
 mod device;
+mod dial;
 mod office;
 mod pbx;
 mod queue;
+mod say;
 pub mod server;
 mod session;
 mod transfer;

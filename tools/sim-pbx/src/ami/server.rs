@@ -1,6 +1,6 @@
 //! The simulated PBX on TCP, with faults to order.
 //!
-//! Shape: one owner, a [`Core`] behind a mutex that is never held across an await; a task per connection reads and
+//! Shape: one owner, a `Core` behind a mutex that is never held across an await; a task per connection reads and
 //! writes, one task moves the PBX's timers and the day, one accepts. Every change of the core wakes the writers.
 //! Bounds: each connection's output is bounded by the PBX; writes are at most [`WRITE_BYTES`].
 //! The clock: this file asks the time; everything below takes it as an argument.
@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
+use super::session::BANNER;
 use super::{AmiPbx, Day, Office, Output, SessionId};
-use crate::limits::{FLOOD_RATE_MAX, READ_BYTES, TROUBLES_QUEUED_MAX, WRITE_BYTES};
+use crate::limits::{FLOOD_RATE_MAX, LISTEN_QUEUE, PORT_RETRY, READ_BYTES, TROUBLES_QUEUED_MAX, WRITE_BYTES};
 
 /// What is wrong with the PBX from here on, for every connection.
 #[derive(Clone, Debug, Default)]
@@ -219,26 +220,59 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Listens while the PBX is up; lets the port go while it is down.
+/// The port: open, or kept but closed while the PBX is down.
+///
+/// A closed port stays bound. Were it free, a client on this machine that tries again and again could be given that
+/// very port as its own and connect to itself.
+enum Port {
+    Open(TcpListener),
+    Closed(TcpSocket),
+    /// Could not be taken; tried again soon.
+    Lost,
+}
+
+impl Port {
+    fn closed(addr: SocketAddr) -> Self {
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        let bound = socket.and_then(|socket| {
+            socket.set_reuseaddr(true)?;
+            socket.bind(addr)?;
+            Ok(socket)
+        });
+        bound.map_or(Self::Lost, Self::Closed)
+    }
+
+    /// The port as it should be.
+    fn towards(self, accepting: bool, addr: SocketAddr) -> Self {
+        match (self, accepting) {
+            (Self::Open(listener), false) => {
+                drop(listener);
+                Self::closed(addr)
+            }
+            (Self::Closed(socket), true) => socket.listen(LISTEN_QUEUE).map_or(Self::Lost, Self::Open),
+            (Self::Lost, _) => Self::closed(addr),
+            (port, _) => port,
+        }
+    }
+}
+
+/// Accepts while the PBX is up.
 async fn serve(listener: TcpListener, control: Control) {
     let Ok(addr) = listener.local_addr() else { return };
     let shared = control.shared;
     let mut connections = JoinSet::new();
     connections.spawn(keep_time(Arc::clone(&shared)));
-    let mut listener = Some(listener);
+    let mut changed = shared.changed.subscribe();
+    let mut port = Port::Open(listener);
     loop {
-        let mut changed = shared.changed.subscribe();
         changed.mark_unchanged();
         let accepting = shared.core().pbx.accepting();
-        if !accepting {
-            listener = None;
-        } else if listener.is_none() {
-            listener = TcpListener::bind(addr).await.ok();
-        }
+        port = port.towards(accepting, addr);
+        let settled = matches!((&port, accepting), (Port::Open(_), true) | (Port::Closed(_), false));
         let accepted = async {
-            match &listener {
-                Some(listener) => listener.accept().await.ok(),
-                None => std::future::pending().await,
+            match &port {
+                Port::Open(listener) => listener.accept().await.ok(),
+                Port::Closed(_) | Port::Lost => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -247,6 +281,7 @@ async fn serve(listener: TcpListener, control: Control) {
             }
             _ = changed.changed() => {}
             Some(_) = connections.join_next() => {}
+            () = tokio::time::sleep(PORT_RETRY), if !settled => {}
         }
     }
 }
@@ -388,7 +423,11 @@ fn next_piece(core: &mut Core, id: SessionId, begun: &mut bool) -> Next {
     }
     match core.pbx.poll_output(id) {
         Some(Output::Send(bytes)) => match (&core.faults.banner, std::mem::replace(begun, true)) {
-            (Some(banner), false) => Next::Write(banner.clone()),
+            // An answer may already wait behind the banner; only the banner is replaced.
+            (Some(banner), false) => {
+                let rest = bytes.strip_prefix(BANNER.as_bytes()).unwrap_or(&bytes);
+                Next::Write([banner.as_slice(), rest].concat())
+            }
             _ => Next::Write(bytes),
         },
         Some(Output::Close) => Next::Close,
