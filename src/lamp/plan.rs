@@ -11,6 +11,8 @@
 //!   whether they tell a held phone from a busy one.
 //! - `dialing` is a device in use with a connection initiated and none connected or held; without it every call out
 //!   would look answered.
+//! - A call that ended is told before its device says that it is free: until then the lamp stays as it was, so that a
+//!   call nobody answered never looks answered.
 //! - Do-not-disturb stands above `available` and `unregistered`, as `not-ready` does in the ladder.
 //! - A device in state `unknown` is `lost`: the PBX itself does not know.
 //! - An agent's lamp follows the calls of the device they are logged on to, whichever that is; where that device was
@@ -28,7 +30,7 @@ use super::settings::Shows;
 use crate::clock::Timestamp;
 use crate::event::{AgentId, AgentState, ConnectionState, DeviceId, DeviceState, LampState, LinkId, QueueId, Seq};
 use crate::log::driver::LogHealth;
-use crate::state::{Agent, LinkState, State};
+use crate::state::{Agent, Device, LinkState, State};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -142,14 +144,15 @@ fn calls_of_device(link: &LinkState, id: &DeviceId) -> Option<Row> {
         DeviceState::Ringing => (LampState::Ringing, "ringing: a call is alerting"),
         DeviceState::RingInUse => (LampState::Ringing, "ringing: a call is alerting beside another"),
         DeviceState::OnHold => (LampState::OnHold, "on-hold: the device's call is held"),
-        DeviceState::InUse | DeviceState::Busy => return Some(in_use(link, id, device.seq)),
+        DeviceState::InUse | DeviceState::Busy => return Some(in_use(link, id, device)),
         DeviceState::NotInUse | DeviceState::Unavailable | DeviceState::Invalid | DeviceState::Unknown => return None,
     };
     Some(held(state, device.seq, rule))
 }
 
 /// A device in use is talking, unless its connections say that it only holds or dials.
-fn in_use(link: &LinkState, id: &DeviceId, seq: Seq) -> Row {
+fn in_use(link: &LinkState, id: &DeviceId, device: &Device) -> Row {
+    let seq = device.seq;
     let newest = |state| {
         let of_state = link.connections_of(id).filter(|(_, connection)| connection.state == state);
         of_state.map(|(_, connection)| connection.seq).max()
@@ -163,7 +166,13 @@ fn in_use(link: &LinkState, id: &DeviceId, seq: Seq) -> Row {
     if let Some(seq) = newest(ConnectionState::Initiated) {
         return held(LampState::Dialing, seq, "dialing: a call is originated, none is established");
     }
-    held(LampState::InCall, seq, "in-call: the device is in use")
+    match device.ended {
+        Some(ConnectionState::Hold) => held(LampState::OnHold, seq, "on-hold: the held call ended, the device follows"),
+        Some(ConnectionState::Initiated) => {
+            held(LampState::Dialing, seq, "dialing: the call ended unanswered, the device follows")
+        }
+        _ => held(LampState::InCall, seq, "in-call: the device is in use"),
+    }
 }
 
 fn of_agent(link: &LinkState, id: &AgentId) -> Row {

@@ -114,17 +114,29 @@ impl LinkState {
         match (&call.connection, &call.call) {
             (Some(connection), _) => {
                 if let Some(gone) = self.connections.remove(connection) {
+                    self.note_end(&gone);
                     devices.extend(gone.device);
                 }
             }
-            (None, Some(id)) => self.connections.retain(|_, connection| {
-                let ends = connection.call.as_ref() == Some(id);
-                if ends {
-                    devices.extend(connection.device.clone());
+            (None, Some(id)) => {
+                let ends = |_: &ConnectionId, connection: &mut Connection| connection.call.as_ref() == Some(id);
+                let gone: Vec<Connection> =
+                    self.connections.extract_if(.., ends).map(|(_, connection)| connection).collect();
+                for gone in gone {
+                    self.note_end(&gone);
+                    devices.extend(gone.device);
                 }
-                !ends
-            }),
+            }
             (None, None) => {}
+        }
+    }
+
+    fn note_end(&mut self, gone: &Connection) {
+        let Some(id) = &gone.device else { return };
+        if self.connections_of(id).next().is_none()
+            && let Some(device) = self.devices.get_mut(id)
+        {
+            device.ended = Some(gone.state);
         }
     }
 

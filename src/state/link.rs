@@ -40,6 +40,10 @@ pub struct Device {
     pub state: DeviceState,
     #[serde(default)]
     pub do_not_disturb: bool,
+    /// What its last connection was, where that was cleared and the device has not told its own state since. PBXs
+    /// tell the two one after the other; between them `state` still speaks of the call that is gone.
+    #[serde(default)]
+    pub ended: Option<ConnectionState>,
     pub since: Timestamp,
     pub seq: Seq,
 }
@@ -111,6 +115,8 @@ impl LinkState {
             Body::LinkResynced(_) => {
                 self.turn(self.up, true, entry, touched, id);
                 self.last_error = None;
+                // A snapshot tells only what differs: what it left alone is so.
+                self.devices.values_mut().for_each(|device| device.ended = None);
             }
             Body::DeviceState(device) => return self.apply_device(id, device, entry, touched),
             Body::AgentState(agent) => return self.apply_agent(id, agent, entry, touched),
@@ -139,7 +145,8 @@ impl LinkState {
         let before = self.devices.get(&told.device);
         let since = before.filter(|device| device.state == told.state).map_or(entry.at, |device| device.since);
         let pbx_name = told.pbx_name.clone().or_else(|| before.and_then(|device| device.pbx_name.clone()));
-        let device = Device { pbx_name, state: told.state, do_not_disturb: told.do_not_disturb, since, seq: entry.seq };
+        let (state, do_not_disturb) = (told.state, told.do_not_disturb);
+        let device = Device { pbx_name, state, do_not_disturb, ended: None, since, seq: entry.seq };
         self.devices.insert(told.device.clone(), device);
         touched.push(Touched::Device(id.clone(), told.device.clone()));
         0

@@ -104,6 +104,7 @@ pub(crate) async fn an_agent_with_a_rest_of_their_own_takes_it() {
     let mut office = Office::open().await;
     let [front, five] = office.phones(["0101", "0105"]).await;
     five.call("*61").is_over().await;
+    office.agent_told("Desk 0105", &["ready"]).await;
     let agent = office.agent_is("Desk 0105", "ready").await;
     assert_eq!(agent["device"], "0105", "{agent}");
     office.begin().await;

@@ -1,5 +1,7 @@
 //! Calls between people: every scenario asserts events by device, device states, and lamps.
 
+use serde_json::Value;
+
 use crate::gateway::Site;
 use crate::manager::Manager;
 use crate::office::{Office, console_says, start_asterisk, text};
@@ -290,9 +292,10 @@ pub(crate) async fn a_call_is_transferred_after_asking() {
     office.desk_told("0103", &asked, &["ringing", "in-use", "not-in-use"], &lamp).await;
     let caller = ["originated", "established", "cleared"];
     office.desk_told("0101", &caller, &["in-use", "not-in-use"], &["dialing", "in-call", "available"]).await;
-    office.calls_told("0102", &["delivered"]).await;
-    office.states_told("0102", &["ringing"]).await;
-    office.lamp_told("desk-0102", &["ringing"]).await;
+    let first = ["delivered", "established", "held", "originated", "established"];
+    let mover = [&first[..], &["retrieved", "transferred", "cleared", "cleared"]].concat();
+    let states = ["ringing", "in-use", "on-hold", "in-use", "not-in-use"];
+    office.desk_told("0102", &mover, &states, &["ringing", "in-call", "on-hold", "in-call", "available"]).await;
 }
 
 pub(crate) async fn three_phones_confer() {
@@ -300,23 +303,45 @@ pub(crate) async fn three_phones_confer() {
     let phones = office.phones(["0101", "0102", "0103"]).await;
 
     let mut calls = Vec::new();
-    for phone in &phones {
+    for (phone, device) in phones.iter().zip(["0101", "0102", "0103"]) {
         let call = phone.call("800");
         call.is_up().await;
+        office.desk_shows(device, "in-call").await;
+        // One after the other: of two who join at once either may be the one who finds the other there.
+        let channel = format!("PJSIP/{device}-");
+        let joined = |event: &Value| {
+            text(event, "/data/native/Event") == "ConfbridgeJoin"
+                && text(event, "/data/native/Channel").starts_with(&channel)
+        };
+        office.hears(&format!("{device} in the conference"), joined).await;
         calls.push(call);
     }
     for device in ["0101", "0102", "0103"] {
         office.desk_shows(device, "in-call").await;
     }
-    office.hears("a conference of three", |event| event["type"] == "call.conferenced").await;
+    let of = |device: &'static str| move |event: &Value| conferenced(event) && text(event, "/data/device") == device;
+    let (second, third) = (office.hears("0102 there", of("0102")).await, office.hears("0103 there", of("0103")).await);
+    assert_eq!(second["data"]["to"], third["data"]["to"], "one call has all three: {second} {third}");
+
+    // Answered by the PBX itself, then among others.
+    office.calls_told("0101", &["originated", "established"]).await;
+    for device in ["0102", "0103"] {
+        office.calls_told(device, &["originated", "established", "conferenced"]).await;
+        office.states_told(device, &["in-use"]).await;
+    }
+    office.begin().await;
 
     for call in &calls {
         call.hang_up().await;
     }
     for device in ["0101", "0102", "0103"] {
         office.desk_shows(device, "available").await;
-        office.desk_told(device, &["originated"], &["in-use", "not-in-use"], &["in-call", "available"]).await;
+        office.desk_told(device, &["cleared"], &["not-in-use"], &["available"]).await;
     }
+}
+
+fn conferenced(event: &Value) -> bool {
+    event["type"] == "call.conferenced"
 }
 
 pub(crate) async fn a_user_event_is_kept_as_native() {

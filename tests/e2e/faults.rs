@@ -73,6 +73,8 @@ pub(crate) async fn the_pbx_is_restarted_in_the_middle_of_a_call() {
         office.device_is(device, "not-in-use").await;
         office.calls_told(device, &["cleared"]).await; // before the link was lost or after, once
     }
+    let refused = office.told_since(|event| text(event, "/data/reason") == "refused");
+    assert!(refused.is_empty(), "a PBX that shuts down refuses nobody: {refused:#?}");
     can_call_again(&office, &front, &back).await;
 }
 
@@ -103,10 +105,13 @@ pub(crate) async fn a_call_outlives_a_killed_gateway() {
     office.lamp_is("desk-0101", "green", "solid").await;
     let (calls, lamp) = (["delivered", "established", "cleared"], ["ringing", "in-call", "available"]);
     office.desk_told("0102", &calls, &["ringing", "in-use", "not-in-use"], &lamp).await;
-    // and one that is up when it happens
+    // and one that is up, and told to be so, when it happens
+    office.begin().await;
     let call = front.call("0102");
     back.rings().await.answer().await;
     call.is_up().await;
+    office.calls_told("0101", &["originated", "established"]).await;
+    office.calls_told("0102", &["delivered", "established"]).await;
     office.lamp_is("desk-0102", "red", "solid").await;
 
     office.gateway.kill().await;

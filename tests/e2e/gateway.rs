@@ -227,6 +227,16 @@ impl Feed {
 
     /// Waits until what was told so far is as wanted; where it never is, shows what was told from `shown` on.
     pub(crate) async fn until<T>(&self, what: &str, shown: usize, wanted: impl Fn(&[Value]) -> Option<T>) -> T {
+        self.until_within(PATIENCE, what, shown, wanted).await
+    }
+
+    pub(crate) async fn until_within<T>(
+        &self,
+        patience: Duration,
+        what: &str,
+        shown: usize,
+        wanted: impl Fn(&[Value]) -> Option<T>,
+    ) -> T {
         let mut seen = self.seen.clone();
         let found = async {
             loop {
@@ -236,7 +246,7 @@ impl Feed {
                 }
             }
         };
-        match timeout(PATIENCE, found).await {
+        match timeout(patience, found).await {
             Ok(Some(found)) => found,
             Ok(None) => panic!("the event stream ended before {what}:\n{}", summary(&self.seen.borrow()[shown..])),
             Err(_) => panic!("waited for {what}; seen since:\n{}", summary(&self.seen.borrow()[shown..])),

@@ -5,8 +5,8 @@ use serde_json::Value;
 use tokio::task::block_in_place;
 
 use crate::cable::Cable;
-use crate::gateway::{Feed, Gateway, LINK, Site};
-use crate::office::{Office, text};
+use crate::gateway::{Feed, Gateway, LINK, Site, summary};
+use crate::office::{Office, resynced, text};
 use crate::phone::Phone;
 use crate::root;
 
@@ -136,13 +136,16 @@ pub(crate) async fn a_pbx_that_still_boots_is_waited_for() {
     let mut gateway = Gateway::new(&Site::plain()).await;
     gateway.start().await;
     let feed = Feed::open(&gateway, 0).await;
-    let told = |event: &Value| text(event, "/data/detail").contains("still booting");
-    let down = feed.hears("that the PBX is still booting", told).await;
-    assert_eq!(text(&down, "/data/reason"), "closed", "it is not taken for a wrong password: {down}");
-    assert!(down["data"]["retry_in_s"].as_u64() < Some(15), "{down}");
+    feed.hears("the login, which a PBX that boots accepts", |event| event["type"] == "link.up").await;
+    let lamp = gateway.get("/api/v1/lamps/link").await;
+    assert_eq!(lamp["state"], "lost", "nothing is known yet: {lamp}");
+    let early = feed.seen.borrow().iter().any(|event| resynced(event) || event["type"] == "device.state");
+    assert!(!early, "what a PBX that boots would list is not taken for the truth:\n{}", summary(&feed.seen.borrow()));
 
     let asterisk = block_in_place(|| booting.finish()).unwrap_or_else(|error| panic!("{error:#}"));
     let mut office = Office::begun(asterisk, gateway).await;
+    let logins = office.told_since(|event| event["type"] == "link.up").len();
+    assert_eq!(logins, 1, "it waits on the connection it has");
     let [front] = office.phones(["0101"]).await;
     front.call("900").is_up().await;
     office.desk_shows("0101", "in-call").await;
@@ -163,7 +166,8 @@ pub(crate) async fn a_reload_changes_nothing() {
     office.begin().await;
 
     office.console("core reload");
-    office.is_in_step().await;
+    office.hears("the reload", |event| text(event, "/data/native/Event") == "Reload").await;
+    office.is_in_step_by_and_by().await; // everything is asked for again
     for device in ["0101", "0102", "0105"] {
         office.desk_told(device, &[], &[], &[]).await;
     }

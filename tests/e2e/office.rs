@@ -1,5 +1,7 @@
 //! An office for one scenario: a fresh Asterisk, a gateway linked to it, phones, and what the gateway tells.
 
+use std::time::Duration;
+
 use asterisk_lab::Asterisk;
 use serde_json::Value;
 use tokio::task::block_in_place;
@@ -9,6 +11,9 @@ use crate::gateway::{Feed, Gateway, LINK, Site, summary};
 use crate::manager::Manager;
 use crate::phone::Phone;
 use crate::{awaited, root};
+
+/// A gateway that is asked for another snapshot waits half a minute after the last.
+const RESYNC_PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Office {
     pub(crate) asterisk: Asterisk,
@@ -78,6 +83,12 @@ impl Office {
     /// The link is in step with the PBX again.
     pub(crate) async fn is_in_step(&self) {
         self.hears("the link in step again", resynced).await;
+    }
+
+    /// As [`Office::is_in_step`], where the gateway lets a while pass between one snapshot and the next.
+    pub(crate) async fn is_in_step_by_and_by(&self) {
+        let again = |events: &[Value]| events[self.mark..].iter().any(resynced).then_some(());
+        self.feed.until_within(RESYNC_PATIENCE, "the next snapshot", self.mark, again).await;
     }
 
     /// Waits for an event since the beginning; gives it.

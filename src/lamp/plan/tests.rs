@@ -73,6 +73,24 @@ fn dialing_is_in_use_with_a_call_originated_and_none_established() {
 }
 
 #[test]
+fn a_call_nobody_answered_never_looks_answered() {
+    let mut scene = after([call(CallKind::Originated, "0101", "a"), device("0101", DeviceState::InUse)]);
+    scene.tell(call(CallKind::Cleared, "0101", "a"));
+    assert_eq!(shown(&scene, DEVICE).0, LampState::Dialing, "the device has yet to say that it is free");
+    scene.tell(device("0101", DeviceState::NotInUse));
+    assert_eq!(shown(&scene, DEVICE).0, LampState::Available);
+    scene.tell(device("0101", DeviceState::InUse));
+    assert_eq!(shown(&scene, DEVICE).0, LampState::InCall, "what ended before does not count for what comes");
+}
+
+#[test]
+fn what_a_snapshot_leaves_in_use_is_in_a_call_the_link_does_not_tell_of() {
+    let mut scene = after([call(CallKind::Originated, "0101", "a"), device("0101", DeviceState::InUse)]);
+    scene.tell(call(CallKind::Cleared, "0101", "a")).tell(resynced());
+    assert_eq!(shown(&scene, DEVICE).0, LampState::InCall);
+}
+
+#[test]
 fn a_call_dialed_beside_one_that_is_held_is_on_hold() {
     let bodies = [
         device("0101", DeviceState::InUse),

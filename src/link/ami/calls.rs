@@ -382,10 +382,14 @@ impl Calls {
     /// ConfbridgeJoin: from the second member on it is a conference.
     pub(super) fn confbridge_join(&mut self, message: &Message, devices: &mut Devices, tell: &mut Tell<'_>) {
         let Some(id) = self.see(message, &OWN, devices, tell) else { return };
-        if let Some(bridge) = message.text("BridgeUniqueid")
-            && let Some(bridge) = self.bridges.get_mut(&*bridge)
-        {
-            bridge.kind = BridgeKind::Conference;
+        if let Some(bridge) = message.text("BridgeUniqueid") {
+            if let Some(bridge) = self.bridges.get_mut(&*bridge) {
+                bridge.kind = BridgeKind::Conference;
+            }
+            // Asterisk tells this and BridgeEnter from two threads, in either order.
+            if self.channels.get(&id).is_some_and(|channel| channel.bridge.is_none()) {
+                self.join_bridge(&id, BridgeId(Arc::from(&*bridge)), BridgeKind::Conference);
+            }
         }
         self.conferenced(&id, devices, tell);
     }

@@ -15,6 +15,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::root::{last_lines, run};
 use crate::{AMI_PORT, Root};
@@ -92,7 +93,10 @@ impl Asterisk {
 
     /// As a power cut would: nothing is said to phones or managers.
     pub fn kill(&mut self) {
-        self.child.kill().ok();
+        // The programs it runs too: they hold its ports.
+        if let Ok(Some(group)) = self.pid().try_into().map(Pid::from_raw) {
+            kill_process_group(group, Signal::KILL).ok();
+        }
         self.child.wait().ok();
     }
 
@@ -201,7 +205,13 @@ impl Booting {
     /// # Errors
     /// It did not boot; the message ends with its log.
     pub fn finish(mut self) -> Result<Asterisk> {
-        drop(self.gate.take());
+        if let Some(gate) = self.gate.take() {
+            // It may not have come to the gate yet: then it finds a file with nothing in it.
+            let lab = self.asterisk.root.lab();
+            fs::write(lab.join("run/open"), "")?;
+            fs::rename(lab.join("run/open"), lab.join("run/gate"))?;
+            drop(gate);
+        }
         let mut left = BOOT_MAX;
         let mut message = [0; 512];
         loop {

@@ -172,6 +172,27 @@ fn a_call_that_is_picked_up_elsewhere_clears_the_telephone_that_rang() {
 }
 
 #[test]
+fn joining_a_conference_is_told_once_in_whichever_order_the_pbx_says_it() {
+    let say = |event, device, id| {
+        let text = channel(event, device, id, id, 6);
+        format!("{text}\nBridgeUniqueid: b\nBridgeCreator: ConfBridge\nConference: 800")
+    };
+    for order in [["BridgeEnter", "ConfbridgeJoin"], ["ConfbridgeJoin", "BridgeEnter"]] {
+        let mut bench = Bench::new();
+        for (device, id) in [("PJSIP/0101", "1"), ("PJSIP/0102", "2")] {
+            bench.call(device, id, id, 4);
+            bench.state(device, id, id, 6);
+        }
+        let told = |bench: &mut Bench, device, id| -> Vec<String> {
+            let told = order.iter().flat_map(|event| bench.hear(&say(event, device, id))).collect::<Vec<_>>();
+            told.into_iter().filter(|event| event.starts_with("call.")).collect()
+        };
+        assert!(told(&mut bench, "PJSIP/0101", "1").is_empty(), "{order:?}: alone it is no conference");
+        assert_eq!(told(&mut bench, "PJSIP/0102", "2"), ["call.conferenced 0102 PJSIP/0102-2"], "{order:?}");
+    }
+}
+
+#[test]
 fn a_listed_trunk_decides_the_direction_and_is_no_device() {
     let settings = ModelSettings { trunks: vec!["PJSIP/line1".into()], ..ModelSettings::default() };
     let mut bench = Bench::with(settings);

@@ -41,6 +41,7 @@ impl Session {
                     .header("Events", &self.settings.event_mask);
                 self.send(login, Purpose::Login, now);
             }
+            None if is_shutting_down(words) => self.shutting_down(),
             None if fallback && !is_denied(words) => self.log_in_plain(now),
             None if is_booting(words) => self.booting(),
             None => {
@@ -56,6 +57,8 @@ impl Session {
             self.logged_in(AMI_BOOT_WAIT, now);
         } else if is_booting(words) {
             self.booting();
+        } else if is_shutting_down(words) {
+            self.shutting_down();
         } else {
             self.down(Down::Refused { said: said(words) });
         }
@@ -71,6 +74,10 @@ impl Session {
 
     fn booting(&mut self) {
         self.down(Down::Closed { said: Some("the PBX is still booting".into()) });
+    }
+
+    fn shutting_down(&mut self) {
+        self.down(Down::Closed { said: Some("the PBX is shutting down".into()) });
     }
 }
 
@@ -98,6 +105,11 @@ pub(super) fn is_unknown_command(words: &[u8]) -> bool {
 /// Asterisk 22 denies a login until it has booted, 16 does not know the word yet.
 fn is_booting(words: &[u8]) -> bool {
     is_denied(words) || is_unknown_command(words)
+}
+
+/// Asterisk answers every action so until its manager interface is gone.
+fn is_shutting_down(words: &[u8]) -> bool {
+    words.starts_with(b"Asterisk is shutting down")
 }
 
 fn md5_key(challenge: &[u8], secret: &str) -> String {
