@@ -51,9 +51,13 @@ impl Gateway {
 
     /// Writes the configuration; a gateway that runs reads it at the next reload.
     pub(crate) fn configure(&self, site: &str) {
+        self.configure_at(&self.data(), "127.0.0.1:0".parse().unwrap(), site);
+    }
+
+    pub(crate) fn configure_at(&self, data: &Path, listen: SocketAddr, site: &str) {
         let text = format!(
-            "[gateway]\nid = \"house\"\ndata_dir = \"{}\"\n[api]\nlisten = [\"127.0.0.1:0\"]\n{site}",
-            self.data().display()
+            "[gateway]\nid = \"house\"\ndata_dir = \"{}\"\n[api]\nlisten = [\"{listen}\"]\n{site}",
+            data.display()
         );
         fs::write(self.configuration(), text).unwrap();
     }
@@ -75,6 +79,20 @@ impl Gateway {
         let (_, rest) = listening.split_once("http://").unwrap();
         let end = rest.find([',', ' ']).unwrap_or(rest.len());
         self.running.as_mut().unwrap().api = rest[..end].parse().unwrap();
+    }
+
+    /// A start that comes to nothing: its exit code and all it said.
+    pub(crate) async fn fails(&self) -> (Option<i32>, Vec<String>) {
+        let ended = awaited("the end of a start that fails", self.command(&["run"]).output()).await.unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        (ended.status.code(), said.lines().map(str::to_owned).collect())
+    }
+
+    /// Waits until so many lines on stderr hold this.
+    pub(crate) async fn lines(&self, word: &str, count: usize) {
+        let mut said = self.running().said.clone();
+        let enough = |said: &Vec<String>| said.iter().filter(|line| line.contains(word)).count() >= count;
+        awaited(&format!("{word}, {count} times"), said.wait_for(enough)).await.unwrap();
     }
 
     /// The first line on stderr that holds every one of these words.
