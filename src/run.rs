@@ -327,13 +327,17 @@ impl Gateway {
         tracing::info!("configuration reloaded: {} links ended, {begun_count} begun", ended.len());
     }
 
-    /// Waits until what was told so far is flushed, but not for ever: a full disk must not block a reload.
+    /// Waits until what was told so far is flushed, but not for ever: a full disk must not block a reload. Links that go
+    /// on telling are not waited for.
     async fn settled(&mut self) {
         let stats = self.stats.clone();
         let events = self.events.clone();
-        let settled = || stats.unflushed() == 0 && events.capacity() == events.max_capacity();
+        let queued = move || events.max_capacity() - events.capacity();
+        // What the log has taken and not yet numbered is at most one more queue.
+        let told = stats.sequenced().0 + (queued() + LINK_EVENTS_QUEUED_MAX) as u64;
+        let settled = |flushed: &Seq| flushed.0 >= told || (stats.unflushed() == 0 && queued() == 0);
         let mut flushed = self.flushed.clone();
-        let _ = timeout(Duration::from_secs(2), flushed.wait_for(|_| settled())).await;
+        let _ = timeout(Duration::from_secs(2), flushed.wait_for(settled)).await;
     }
 
     async fn known(&self, link: &LinkId) -> Known {

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what went wrong by failing")]
 
 mod bad_input;
+mod disk;
 mod driver;
 mod gateway;
 mod http;

@@ -123,16 +123,19 @@ async fn a_bad_configuration_changes_nothing_and_every_fault_is_said() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_reloads_while_events_flow_lose_nothing() {
     const RELOADS: usize = 50;
+    /// Events said and not yet heard back, so that the flow never ends and is no flood.
+    const UNDER_WAY: usize = 50;
     let (go_on, flowing) = watch::channel(true);
+    let (hear, heard) = watch::channel(0);
     let busy = Peer::start(move |stream, connection| {
-        let flowing = flowing.clone();
+        let (flowing, mut heard) = (flowing.clone(), heard.clone());
         async move {
             let mut manager = Manager::in_step(stream).await?;
             let mut count = 0;
             while *flowing.borrow() {
                 manager.say(&user_event("Count", &format!("{connection}/{count}"))).await?;
                 count += 1;
-                tokio::task::yield_now().await;
+                drop(heard.wait_for(|heard| heard + UNDER_WAY > count).await);
             }
             manager.say(&user_event("Total", &count.to_string())).await?;
             manager.go_on().await
@@ -146,6 +149,12 @@ async fn fifty_reloads_while_events_flow_lose_nothing() {
     };
     let gateway = Gateway::started(&site(0)).await;
     let mut feed = gateway.feed(0, "&link=busy");
+    let mut seen = feed.watch();
+    tokio::spawn(async move {
+        while seen.changed().await.is_ok() {
+            hear.send_replace(seen.borrow_and_update().len());
+        }
+    });
     feed.of("link.resynced", "busy").await;
     for number in 1..=RELOADS {
         gateway.configure(&site(number));
