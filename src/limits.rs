@@ -153,7 +153,7 @@ pub const STATE_CHECKPOINT_ENTRIES: u64 = 10_000;
 // ---- state -------------------------------------------------------------------------------------
 
 /// Entries handed to the lamps before they are flushed; at it the log waits (the lamp stage never blocks).
-pub const ENTRIES_QUEUED_MAX: usize = 4096;
+pub const ENTRIES_QUEUED_MAX: usize = 1024;
 /// Flushed batches on their way to the API's view; at it the log's flusher waits.
 pub const DURABLE_BATCHES_QUEUED_MAX: usize = 8;
 /// Connections followed in one link's state; past it the oldest is dropped and counted.

@@ -5,7 +5,7 @@
 //! | `events` | links, lamps → log | `LINK_EVENTS_QUEUED_MAX` | the links stop reading their sockets and take turns, and a PBX waits or drops us; a lamp's report waits with its lamp, the newest only |
 //! | `entries` | log → lamps | `ENTRIES_QUEUED_MAX` | the log waits; the lamp stage never blocks |
 //! | `durable` | log → API's view | `DURABLE_BATCHES_QUEUED_MAX` | the log's flusher waits |
-//! | `stream` | log → API's feed | `STREAM_LAG_MAX` | the feed reads what it missed from the log |
+//! | `stream` | log → API's feed | `LOG_BATCH_ENTRIES_MAX` | the feed reads what it missed from the log |
 //! | `flushed`, `health` | log → all | the latest | coalesces |
 //! | `commands` | API → lamps | `LAMP_COMMANDS_QUEUED_MAX` | refused |
 //! | `queries` | API → view | `VIEW_QUERIES_QUEUED_MAX` | the request waits, then 503 |
@@ -41,8 +41,8 @@ use crate::config::{self, Config};
 use crate::event::{Body, DownReason, Event, LinkDownEvent, LinkId, Seq, Submitted};
 use crate::lamp::{LampChannels, LampCommand, LampSettings, LampStage, Rigging, VirtualBoard};
 use crate::limits::{
-    DURABLE_BATCHES_QUEUED_MAX, ENTRIES_QUEUED_MAX, LAMP_COMMANDS_QUEUED_MAX, LINK_EVENTS_QUEUED_MAX, SHUTDOWN_GRACE,
-    STREAM_LAG_MAX, VIEW_QUERIES_QUEUED_MAX,
+    DURABLE_BATCHES_QUEUED_MAX, ENTRIES_QUEUED_MAX, LAMP_COMMANDS_QUEUED_MAX, LINK_EVENTS_QUEUED_MAX,
+    LOG_BATCH_ENTRIES_MAX, SHUTDOWN_GRACE, VIEW_QUERIES_QUEUED_MAX,
 };
 use crate::link::backoff::Backoff;
 use crate::link::driver::{Connect, LinkDriver, Said, net};
@@ -166,7 +166,7 @@ impl Gateway {
         let (durable_sender, durable) = mpsc::channel(DURABLE_BATCHES_QUEUED_MAX);
         let (flushed_sender, flushed) = watch::channel(Seq(0));
         let (health_sender, health) = watch::channel(LogHealth::Good);
-        let (stream, feed_stream) = broadcast::channel(STREAM_LAG_MAX);
+        let (stream, feed_stream) = broadcast::channel(LOG_BATCH_ENTRIES_MAX);
         let (lamps, commands) = mpsc::channel(LAMP_COMMANDS_QUEUED_MAX);
         let (queries, asked) = mpsc::channel(VIEW_QUERIES_QUEUED_MAX);
         let (lamps_stop, mut lamps_stopped) = watch::channel(false);
@@ -333,13 +333,17 @@ impl Gateway {
         tracing::info!("configuration reloaded: {} links ended, {begun_count} begun", ended.len());
     }
 
-    /// Waits until what was told so far is flushed, but not for ever: a full disk must not block a reload.
+    /// Waits until what was told so far is flushed, but not for ever: a full disk must not block a reload. Links that go
+    /// on telling are not waited for.
     async fn settled(&mut self) {
         let stats = self.stats.clone();
         let events = self.events.clone();
-        let settled = || stats.unflushed() == 0 && events.capacity() == events.max_capacity();
+        let queued = move || events.max_capacity() - events.capacity();
+        // What the log has taken and not yet numbered is at most one more queue.
+        let told = stats.sequenced().0 + (queued() + LINK_EVENTS_QUEUED_MAX) as u64;
+        let settled = |flushed: &Seq| flushed.0 >= told || (stats.unflushed() == 0 && queued() == 0);
         let mut flushed = self.flushed.clone();
-        let _ = timeout(Duration::from_secs(2), flushed.wait_for(|_| settled())).await;
+        let _ = timeout(Duration::from_secs(2), flushed.wait_for(settled)).await;
     }
 
     async fn known(&self, link: &LinkId) -> Known {

@@ -13,7 +13,7 @@
 //! | --- | --- | --- | --- |
 //! | `durable` | log → view | `DURABLE_BATCHES_QUEUED_MAX` | the log's flusher waits |
 //! | `queries` | routes → view | `VIEW_QUERIES_QUEUED_MAX` | the request waits, 503 after `API_PART_ANSWER_MAX` |
-//! | `stream` | log → feed | `STREAM_LAG_MAX` | the feed reads what it missed from the log |
+//! | `stream` | log → feed | `LOG_BATCH_ENTRIES_MAX` | the feed reads what it missed from the log |
 //! | ring | feed → SSE clients | `STREAM_LAG_MAX`, `STREAM_LAG_BYTES_MAX` | the slow client is cut off and resumes by seq |
 //! | lamp queries | routes → lamps | `LAMP_COMMANDS_QUEUED_MAX` | refused with 503 |
 

@@ -51,16 +51,31 @@ impl Gateway {
 
     /// Writes the configuration; a gateway that runs reads it at the next reload.
     pub(crate) fn configure(&self, site: &str) {
+        self.configure_at(&self.data(), "127.0.0.1:0".parse().unwrap(), site);
+    }
+
+    pub(crate) fn configure_at(&self, data: &Path, listen: SocketAddr, site: &str) {
         let text = format!(
-            "[gateway]\nid = \"house\"\ndata_dir = \"{}\"\n[api]\nlisten = [\"127.0.0.1:0\"]\n{site}",
-            self.data().display()
+            "[gateway]\nid = \"house\"\ndata_dir = \"{}\"\n[api]\nlisten = [\"{listen}\"]\n{site}",
+            data.display()
         );
         fs::write(self.configuration(), text).unwrap();
     }
 
     /// Runs it, and returns once its API listens.
     pub(crate) async fn start(&mut self) {
-        let mut command = self.command(&["run"]);
+        self.run(self.command(&["run"])).await;
+    }
+
+    /// As [`Self::start`], by a command that ends in running what follows it.
+    pub(crate) async fn start_in(&mut self, wrapper: &[String]) {
+        let mut command = Command::new(&wrapper[0]);
+        command.args(&wrapper[1..]).arg(env!("CARGO_BIN_EXE_lamplighter")).arg("run");
+        command.arg("--config").arg(self.configuration()).kill_on_drop(true);
+        self.run(command).await;
+    }
+
+    async fn run(&mut self, mut command: Command) {
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (tell, said) = watch::channel(Vec::new());
@@ -75,6 +90,20 @@ impl Gateway {
         let (_, rest) = listening.split_once("http://").unwrap();
         let end = rest.find([',', ' ']).unwrap_or(rest.len());
         self.running.as_mut().unwrap().api = rest[..end].parse().unwrap();
+    }
+
+    /// A start that comes to nothing: its exit code and all it said.
+    pub(crate) async fn fails(&self) -> (Option<i32>, Vec<String>) {
+        let ended = awaited("the end of a start that fails", self.command(&["run"]).output()).await.unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        (ended.status.code(), said.lines().map(str::to_owned).collect())
+    }
+
+    /// Waits until so many lines on stderr hold this.
+    pub(crate) async fn lines(&self, word: &str, count: usize) {
+        let mut said = self.running().said.clone();
+        let enough = |said: &Vec<String>| said.iter().filter(|line| line.contains(word)).count() >= count;
+        awaited(&format!("{word}, {count} times"), said.wait_for(enough)).await.unwrap();
     }
 
     /// The first line on stderr that holds every one of these words.
@@ -128,6 +157,19 @@ impl Gateway {
     /// The body of a path that must answer 200.
     pub(crate) async fn get(&self, path: &str) -> Value {
         serde_json::from_slice(&self.get_bytes(path).await).unwrap()
+    }
+
+    /// Asks until the body is as wanted: what the API looks up gives no sign when it changes.
+    pub(crate) async fn get_until(&self, path: &str, wanted: impl Fn(&Value) -> bool) {
+        awaited(path, async { while !wanted(&self.get(path).await) {} }).await;
+    }
+
+    /// Asks until the status is this.
+    pub(crate) async fn answers(&self, path: &str, status: u16) {
+        let api = self.running().api;
+        let asks =
+            async { while http::get(api, path, &self.token).await.ok().map(|answer| answer.0) != Some(status) {} };
+        awaited(&format!("{status} of {path}"), asks).await;
     }
 
     pub(crate) async fn get_bytes(&self, path: &str) -> Vec<u8> {
@@ -218,7 +260,7 @@ impl Gateway {
         self.running.as_ref().expect("the gateway runs")
     }
 
-    fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         let id = self.running().child.id().and_then(|id| i32::try_from(id).ok());
         id.and_then(Pid::from_raw).expect("the gateway runs")
     }
@@ -250,6 +292,10 @@ impl Feed {
     pub(crate) async fn of(&mut self, kind: &str, link: &str) -> Value {
         let like = |event: &Value| event["type"] == kind && event["data"]["link"] == link;
         self.event(&format!("{kind} of {link}"), like).await
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Vec<Value>> {
+        self.seen.clone()
     }
 
     pub(crate) fn seen(&self) -> Vec<Value> {

@@ -7,10 +7,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what went wrong by failing")]
 
 mod bad_input;
+mod disk;
+mod driver;
 mod gateway;
 mod http;
+mod operations;
 mod peer;
 mod sibling;
+mod tls;
 
 use std::future::Future;
 use std::time::Duration;

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use serde_json::Value;
-use sim_pbx::ami::Office;
 use sim_pbx::ami::server::{Faults, Handle, Server};
+use sim_pbx::ami::{CallId, Office};
 
 use crate::awaited;
-use crate::gateway::{Feed, Gateway, sequence};
+use crate::gateway::{Feed, Gateway};
 
 const FROM: &str = "0102";
 const TO: &str = "0101";
@@ -49,21 +49,39 @@ impl Sibling {
     }
 
     /// A call from its first ring to its end, as the API's stream and its lamp tell of it.
-    pub(crate) async fn works(&self, gateway: &Gateway, feed: &mut Feed) -> u64 {
-        let call = self.pbx.control.office(|pbx, at| {
+    pub(crate) async fn works(&self, gateway: &Gateway, feed: &mut Feed) {
+        let call = self.rings();
+        self.device_is(feed, "ringing").await;
+        lamp_shows(gateway, "ringing").await;
+        self.pbx.control.office(|pbx, at| pbx.answer(call, TO, at)).unwrap();
+        self.device_is(feed, "in-use").await;
+        lamp_shows(gateway, "in-call").await;
+        self.ends_every_call(feed).await;
+        lamp_shows(gateway, "available").await;
+    }
+
+    pub(crate) async fn begins_a_call(&self, feed: &mut Feed) {
+        let call = self.rings();
+        self.pbx.control.office(|pbx, at| pbx.answer(call, TO, at)).unwrap();
+        self.device_is(feed, "in-use").await;
+    }
+
+    pub(crate) async fn ends_every_call(&self, feed: &mut Feed) {
+        self.pbx.control.office(|pbx, at| pbx.hang_up_all(at));
+        self.device_is(feed, "not-in-use").await;
+    }
+
+    /// Whoever connects hears nothing, or hears again.
+    pub(crate) fn stall(&self, stall: bool) {
+        self.pbx.control.set_faults(Faults { stall, ..Faults::default() });
+    }
+
+    fn rings(&self) -> CallId {
+        self.pbx.control.office(|pbx, at| {
             let call = pbx.call(FROM, TO, at).unwrap();
             pbx.ring(call).unwrap();
             call
-        });
-        self.device_is(feed, "ringing").await;
-        self.lamp_shows(gateway, "ringing").await;
-        self.pbx.control.office(|pbx, at| pbx.answer(call, TO, at)).unwrap();
-        self.device_is(feed, "in-use").await;
-        self.lamp_shows(gateway, "in-call").await;
-        self.pbx.control.office(|pbx, at| pbx.hang_up_all(at));
-        let last = self.device_is(feed, "not-in-use").await;
-        self.lamp_shows(gateway, "available").await;
-        sequence(&last)
+        })
     }
 
     async fn device_is(&self, feed: &mut Feed, state: &str) -> Value {
@@ -72,12 +90,12 @@ impl Sibling {
         };
         feed.event(&format!("device.state of {TO}: {state}"), like).await
     }
+}
 
-    /// The lamp follows early entries, the stream flushed ones: what the stream told, the lamp shows or has shown.
-    async fn lamp_shows(&self, gateway: &Gateway, state: &str) {
-        let shown = awaited("the lamp", gateway.get("/api/v1/lamps/desk")).await;
-        assert_eq!((&shown["state"], &shown["ok"]), (&state.into(), &true.into()), "{shown}");
-    }
+/// The lamp follows early entries, the stream flushed ones: what the stream told, the lamp shows.
+async fn lamp_shows(gateway: &Gateway, state: &str) {
+    let shown = awaited("the lamp", gateway.get("/api/v1/lamps/desk")).await;
+    assert_eq!((&shown["state"], &shown["ok"]), (&state.into(), &true.into()), "{shown}");
 }
 
 /// A link's section of the configuration.

@@ -109,7 +109,8 @@ fn explain(fault: &rustls::Error) -> String {
                 .to_owned()
         }
         rustls::Error::InvalidCertificate(bad) => match bad {
-            Bad::UnknownIssuer => {
+            // A second authority of the same name shows as a bad signature.
+            Bad::UnknownIssuer | Bad::BadSignature => {
                 "the PBX's certificate is from no authority this link trusts; set `tls_ca_file` to the authority's, or \
                  to the PBX's own certificate"
                     .to_owned()
