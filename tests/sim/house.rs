@@ -273,7 +273,7 @@ impl House {
                 return;
             }
             assert!(back || waited < BACK, "the link is not resynced {waited:?} after the network is good again");
-            sleep(Duration::from_millis(499)).await;
+            sleep(Duration::from_millis(if back { 2499 } else { 499 })).await;
         }
     }
 
@@ -417,6 +417,17 @@ impl Tail {
             }
         }
         told.split_off(told.len().saturating_sub(30)).join("\n")
+    }
+
+    /// Entries with this text in them.
+    pub(crate) fn named(&self, text: &str) -> usize {
+        let (mut after, mut named) = (Seq(0), 0);
+        let Some(feed) = &self.feed else { return named };
+        while let Some(entries) = feed.log.read(after, 1000, usize::MAX).ok().filter(|entries| !entries.is_empty()) {
+            after = entries.last().map_or(after, |entry| entry.seq);
+            named += entries.iter().filter(|entry| String::from_utf8_lossy(&entry.data).contains(text)).count();
+        }
+        named
     }
 
     pub(crate) fn marks(&self) -> &[u32] {

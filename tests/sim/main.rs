@@ -16,12 +16,14 @@ mod truth;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use lamplighter::limits::LOG_UNFLUSHED_ENTRIES_MAX;
 use sim_pbx::ami::Office;
 use tokio::time::{sleep, sleep_until};
 
 use crate::house::House;
+use crate::script::Act;
 
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 32;
 const MINUTES: u64 = 60;
 /// How busy the office is; 1 is a call every few seconds.
 const SPEED: f64 = 0.35;
@@ -96,6 +98,31 @@ fn nothing_but_a_fault_costs_a_link() {
     });
 }
 
+/// More events than the log may hold unflushed: the link stops reading, the PBX waits, nobody is cut off.
+#[test]
+fn a_flood_over_a_store_that_fails_loses_nothing() {
+    const EVENTS: usize = 20_000;
+    in_virtual_time(async {
+        let mut house = House::at_rest(0, Office::demo()).await;
+        house.start().await;
+        house.settle().await;
+        house.act(Act::StoreFails).await;
+        for _ in 0..2 {
+            house.act(Act::Flood { events: EVENTS }).await;
+            for _ in 0..30 {
+                sleep(Duration::from_secs(1)).await;
+                house.look().await;
+            }
+        }
+        let unflushed = house.gateway.as_ref().map_or(0, |gateway| gateway.stats.unflushed());
+        assert!(unflushed >= LOG_UNFLUSHED_ENTRIES_MAX as u64, "the log is full: {unflushed}");
+        house.act(Act::StoreRecovers).await;
+        house.come_to_rest().await;
+        assert_eq!(house.tail.named("Flood"), 2 * EVENTS, "user events in the log");
+        assert_eq!(house.tail.downs, [""; 0], "the link stood all the time");
+    });
+}
+
 fn setting(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
@@ -140,7 +167,7 @@ async fn stretch(house: &mut House, rng: &mut fastrand::Rng) {
     let began = house.clock.now();
     for (at, act) in script::acts(rng, STRETCH) {
         while house.clock.now() < began + at {
-            let next = (house.clock.now() + Duration::from_millis(rng.u64(20..2500))).min(began + at);
+            let next = (house.clock.now() + Duration::from_millis(rng.u64(20..4000))).min(began + at);
             sleep_until(next).await;
             house.look().await;
         }
