@@ -6,6 +6,8 @@
 //! so ([`truth`]). A seed repeats its run exactly; a failure prints it.
 //! `LAMPLIGHTER_SEED` runs one seed, `LAMPLIGHTER_SEEDS` so many, `LAMPLIGHTER_MINUTES` as many minutes of each.
 
+#![allow(clippy::unwrap_used, reason = "a simulation that cannot be set up is a failure")]
+
 mod exchange;
 mod follower;
 mod house;
