@@ -3,7 +3,7 @@
 //!
 //! Shape: for each seed one runtime whose clock jumps to the next thing to do, with a gateway ([`house`]), an office
 //! behind a bad network ([`exchange`]), a list of faults ([`script`]), a slow consumer ([`follower`]) and what must be
-//! so ([`truth`]). A seed repeats its run exactly; a failure prints it.
+//! so ([`truth`]). A seed repeats its run but for the order within a millisecond; a failure prints it.
 //! `LAMPLIGHTER_SEED` runs one seed, `LAMPLIGHTER_SEEDS` so many, `LAMPLIGHTER_MINUTES` as many minutes of each.
 
 #![allow(clippy::unwrap_used, reason = "a simulation that cannot be set up is a failure")]
@@ -63,20 +63,23 @@ fn an_hour_of_faults_leaves_the_truth_for_every_seed() {
     assert!(failed.is_empty(), "seeds {failed:?} failed; LAMPLIGHTER_SEED={} repeats the first", failed[0]);
 }
 
-/// Without it a failing seed could not be looked at again.
+/// Without it a failing seed could not be looked at again. Two tasks that wake in the same millisecond may run in either
+/// order, since tokio chooses at random, so their entries may change places; nothing else may differ.
 #[test]
-fn a_seed_repeats_its_run_to_the_last_byte() {
+fn a_seed_repeats_its_run() {
     let run = || {
         in_virtual_time(async {
             let (mut house, mut rng) = (House::new(11, SPEED, Office::demo()).await, fastrand::Rng::with_seed(11));
             stretch(&mut house, &mut rng).await;
             house.come_to_rest().await;
-            house.tail.marks().to_vec()
+            let mut marks = house.tail.marks().to_vec();
+            marks.sort_unstable();
+            marks
         })
     };
     let (first, second) = (run(), run());
-    let differs = first.iter().zip(&second).position(|(first, second)| first != second);
-    assert_eq!((differs, first.len()), (None, second.len()), "the entry at which two runs of one seed part");
+    let differ = first.iter().filter(|mark| second.binary_search(mark).is_err()).count();
+    assert_eq!((differ, first.len()), (0, second.len()), "entries of one run that the other does not have");
 }
 
 /// An office at work and then a silent one, over a network without a fault.
