@@ -30,8 +30,18 @@ pub const LINK_PRIMARY_PROBE_MAX: Duration = Duration::from_secs(600);
 pub const LINK_STEADY: Duration = Duration::from_secs(10);
 /// A PBX that takes no byte of ours for this long is dropped as silent.
 pub const LINK_WRITE_STALL_MAX: Duration = Duration::from_secs(10);
-/// Events a link may have handed over that the log has not taken; at it the link stops reading its socket.
+/// Events all links together may have handed over that the log has not taken; at it each link stops reading its socket
+/// and waits its turn, so one that floods delays the others by no more than this many events.
 pub const LINK_EVENTS_QUEUED_MAX: usize = 1024;
+/// A link that tells so many events in so long a time, and waits for the log this part of it (one in so many), floods
+/// the log; it is read as fast as the log takes them, and that is said once.
+pub const LINK_FLOOD_EVENTS: usize = 4 * LINK_EVENTS_QUEUED_MAX;
+pub const LINK_FLOOD_WINDOW: Duration = Duration::from_secs(1);
+pub const LINK_FLOOD_WAIT_PART: u32 = 10;
+/// A fault that lasts is said at each try at DEBUG, and again at WARN after this long.
+pub const LINK_SAID_AGAIN: Duration = Duration::from_secs(600);
+/// How long a link that ends on purpose waits for the log to take its last word.
+pub const LINK_GOODBYE_WAIT: Duration = Duration::from_millis(500);
 /// Service calls waiting at one link; one more is refused at once.
 pub const LINK_SERVICES_QUEUED_MAX: usize = 64;
 
@@ -85,8 +95,11 @@ pub const AMI_ENDED_MAX: usize = 256;
 pub const AMI_BRIDGES_MAX: usize = 4096;
 /// Event names counted as noise by name; past it further ones are counted together.
 pub const AMI_NOISE_NAMES_MAX: usize = 256;
-/// Events kept while a snapshot is being gathered; past it the snapshot is started again.
+/// Events kept while a snapshot is being gathered, and their bytes; past either the snapshot is started again.
 pub const AMI_SNAPSHOT_EVENTS_MAX: usize = 16 * 1024;
+pub const AMI_SNAPSHOT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of a message that an event keeps as its `native` object; the object of a longer one says how long it was.
+pub const AMI_NATIVE_BYTES_MAX: usize = 32 * 1024;
 
 // ---- log ---------------------------------------------------------------------------------------
 
@@ -94,6 +107,8 @@ pub const AMI_SNAPSHOT_EVENTS_MAX: usize = 16 * 1024;
 pub const LOG_BATCH_ENTRIES_MAX: usize = 1024;
 /// Entries sequenced and waiting for the store; at it the log takes no more events until a batch is flushed.
 pub const LOG_UNFLUSHED_ENTRIES_MAX: usize = 16 * LOG_BATCH_ENTRIES_MAX;
+/// Their bytes; at it the log takes no more either.
+pub const LOG_UNFLUSHED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest entry; a longer event loses its `native` object, and says so in it.
 pub const LOG_ENTRY_BYTES_MAX: usize = 512 * 1024;
 /// A record: its data, its names, its header. A longer length on disk is damage.
@@ -140,7 +155,7 @@ pub const STATE_CHECKPOINT_ENTRIES: u64 = 10_000;
 /// Entries handed to the lamps before they are flushed; at it the log waits (the lamp stage never blocks).
 pub const ENTRIES_QUEUED_MAX: usize = 4096;
 /// Flushed batches on their way to the API's view; at it the log's flusher waits.
-pub const DURABLE_BATCHES_QUEUED_MAX: usize = 64;
+pub const DURABLE_BATCHES_QUEUED_MAX: usize = 8;
 /// Connections followed in one link's state; past it the oldest is dropped and counted.
 pub const STATE_CONNECTIONS_MAX: usize = 8192;
 /// Devices, agents, queues of one link's state; past it new ones are counted and left out.
@@ -253,8 +268,9 @@ pub const CLI_STREAM_SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Longest line of a followed stream; past it the stream is broken and asked for again.
 pub const CLI_STREAM_LINE_BYTES_MAX: usize = 1024 * 1024;
 
-const _: () =
-    assert!(LINKS_MAX * LINK_EVENTS_QUEUED_MAX <= LOG_UNFLUSHED_ENTRIES_MAX, "a full house fits the log's own queue");
+const _: () = assert!(LINK_EVENTS_QUEUED_MAX <= LOG_UNFLUSHED_ENTRIES_MAX, "a full queue fits the log's own");
+const _: () = assert!(LOG_BATCH_BYTES_MAX <= LOG_UNFLUSHED_BYTES_MAX, "a batch is never waited for in vain");
+const _: () = assert!(AMI_NATIVE_BYTES_MAX < LOG_ENTRY_BYTES_MAX, "a native object fits its entry");
 const _: () = assert!(AMI_LINE_BYTES_MAX <= AMI_MESSAGE_BYTES_MAX, "a line fits its message");
 const _: () = assert!(AMI_MESSAGE_BYTES_MAX < LOG_ENTRY_BYTES_MAX, "a message fits its entry");
 const _: () = assert!(SECRET_BYTES_MAX < AMI_ACTION_LINE_BYTES_MAX, "a secret fits a login's line");

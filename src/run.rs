@@ -2,7 +2,7 @@
 //!
 //! | channel | from → to | capacity | when full |
 //! | --- | --- | --- | --- |
-//! | `events` | links, lamps → log | `LINK_EVENTS_QUEUED_MAX` for each link | the link stops reading its socket, and the PBX waits or drops us; a lamp's report waits with its lamp, the newest only |
+//! | `events` | links, lamps → log | `LINK_EVENTS_QUEUED_MAX` | the links stop reading their sockets and take turns, and a PBX waits or drops us; a lamp's report waits with its lamp, the newest only |
 //! | `entries` | log → lamps | `ENTRIES_QUEUED_MAX` | the log waits; the lamp stage never blocks |
 //! | `durable` | log → API's view | `DURABLE_BATCHES_QUEUED_MAX` | the log's flusher waits |
 //! | `stream` | log → API's feed | `STREAM_LAG_MAX` | the feed reads what it missed from the log |
@@ -22,8 +22,9 @@ mod settings;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,11 +41,11 @@ use crate::config::{self, Config};
 use crate::event::{Body, DownReason, Event, LinkDownEvent, LinkId, Seq, Submitted};
 use crate::lamp::{LampChannels, LampCommand, LampSettings, LampStage, Rigging, VirtualBoard};
 use crate::limits::{
-    DURABLE_BATCHES_QUEUED_MAX, ENTRIES_QUEUED_MAX, LAMP_COMMANDS_QUEUED_MAX, LINK_EVENTS_QUEUED_MAX, LINKS_MAX,
-    SHUTDOWN_GRACE, STREAM_LAG_MAX, VIEW_QUERIES_QUEUED_MAX,
+    DURABLE_BATCHES_QUEUED_MAX, ENTRIES_QUEUED_MAX, LAMP_COMMANDS_QUEUED_MAX, LINK_EVENTS_QUEUED_MAX, SHUTDOWN_GRACE,
+    STREAM_LAG_MAX, VIEW_QUERIES_QUEUED_MAX,
 };
 use crate::link::backoff::Backoff;
-use crate::link::driver::{Connect, LinkDriver, net};
+use crate::link::driver::{Connect, LinkDriver, Said, net};
 use crate::link::figures::LinkFigures;
 use crate::link::known::Known;
 use crate::log::cursor::Cursors;
@@ -160,7 +161,7 @@ impl Gateway {
         let started = world.clock.now();
         let listeners = listen(&config.api.listen).await?;
         let api = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let (events, submitted) = mpsc::channel(LINKS_MAX * LINK_EVENTS_QUEUED_MAX);
+        let (events, submitted) = mpsc::channel(LINK_EVENTS_QUEUED_MAX);
         let (entries_sender, entries) = mpsc::channel(ENTRIES_QUEUED_MAX);
         let (durable_sender, durable) = mpsc::channel(DURABLE_BATCHES_QUEUED_MAX);
         let (flushed_sender, flushed) = watch::channel(Seq(0));
@@ -277,6 +278,7 @@ impl Gateway {
             clock: self.world.clock,
             events: self.events.clone(),
             figures,
+            said: Said::default(),
             stop: stopped,
         };
         let task = tokio::spawn(driver.run());
@@ -468,8 +470,24 @@ fn stamped(clock: &Clock, event: Event) -> Submitted {
     Submitted { at: clock.timestamp(), clock_unset: !clock.is_set(), event }
 }
 
+/// Has glibc give freed memory back: without, a storm's memory stays, and each thread keeps a heap of its own.
+const ALLOCATOR: [(&str, &str); 2] = [("MALLOC_ARENA_MAX", "2"), ("MALLOC_TRIM_THRESHOLD_", "131072")];
+
+/// glibc reads them when a process begins, so the process begins once more. Whoever set them already is left alone.
+fn begin_lean() {
+    let set = |(name, _): &(&str, &str)| std::env::var_os(name).is_some();
+    if !cfg!(target_env = "gnu") || ALLOCATOR.iter().any(set) {
+        return;
+    }
+    if let Ok(program) = std::env::current_exe() {
+        let error = Command::new(program).args(std::env::args_os().skip(1)).envs(ALLOCATOR).exec();
+        tracing::debug!("the allocator keeps its defaults: {error}");
+    }
+}
+
 /// `lamplighter run`: until SIGTERM or SIGINT; SIGHUP reloads.
 pub fn run(path: &Path) -> ExitCode {
+    begin_lean();
     let config = match cli::load_config(path) {
         Ok(config) => config,
         Err(code) => return code,

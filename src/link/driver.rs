@@ -2,10 +2,15 @@
 //!
 //! Input: bytes, closings, time, the stop signal. Output: events for the log, bytes for the PBX.
 //! One turn: drain the session's outputs, then wait for exactly one of bytes, room to write, timer, stop.
-//! Bounds: a full event queue stops the reading, so the PBX waits or drops us; a PBX that does not take our bytes
-//! is dropped at [`LINK_WRITE_BYTES_MAX`] or after [`LINK_WRITE_STALL_MAX`].
+//! Bounds: a full event queue stops the reading, so the PBX waits or drops us, and that is said; a PBX that does not
+//! take our bytes is dropped at [`LINK_WRITE_BYTES_MAX`] or after [`LINK_WRITE_STALL_MAX`].
+//! A fault is told once, at each address, until the link has been up or the fault is another; the tries after it
+//! are said at DEBUG, and once in [`LINK_SAID_AGAIN`](crate::limits::LINK_SAID_AGAIN) at WARN.
 
 pub mod net;
+mod said;
+
+pub use said::Said;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,18 +24,20 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::ami::session::Session;
-use super::backoff::{Backoff, Ended};
+use super::backoff::{Backoff, Ended, Next};
 use super::figures::LinkFigures;
 use super::{Down, Output};
 use crate::clock::{Clock, Instant, Timestamp};
 use crate::event::{Body, DownReason, Event, LinkDownEvent, LinkId, Submitted};
-use crate::limits::{LINK_CONNECT_TIMEOUT, LINK_READ_BYTES, LINK_STEADY, LINK_WRITE_BYTES_MAX, LINK_WRITE_STALL_MAX};
+use crate::limits::{
+    LINK_CONNECT_TIMEOUT, LINK_GOODBYE_WAIT, LINK_READ_BYTES, LINK_STEADY, LINK_WRITE_BYTES_MAX, LINK_WRITE_STALL_MAX,
+};
 
 /// A connection of whatever kind: TCP, TLS, or a simulation's pipe.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// Opens a connection to the address of this index.
+/// Opens a connection to the address of this index, or tells within [`LINK_CONNECT_TIMEOUT`] why there is none.
 pub type Connect = Arc<dyn Fn(usize) -> BoxFuture<'static, Result<Box<dyn Stream>, Down>> + Send + Sync>;
 
 pub struct LinkDriver {
@@ -47,9 +54,14 @@ pub struct LinkDriver {
     pub events: mpsc::Sender<Submitted>,
     /// Read by the API.
     pub figures: Arc<LinkFigures>,
+    /// What was told of the link's faults already.
+    pub said: Said,
     /// Becomes true, or is dropped, when the link shall end.
     pub stop: watch::Receiver<bool>,
 }
+
+/// A connect that does not keep its own time is given up this much later.
+const CONNECT_GUARD: Duration = Duration::from_secs(1);
 
 /// Why a connection's turn ended.
 enum End {
@@ -71,7 +83,6 @@ impl fmt::Debug for LinkDriver {
 impl LinkDriver {
     /// Keeps the link until the stop signal; then says goodbye to the PBX and returns.
     pub async fn run(mut self) {
-        let mut told: Option<(DownReason, String)> = None;
         loop {
             let address = self.backoff.address();
             self.figures.connecting(&self.addresses[address]);
@@ -84,8 +95,7 @@ impl LinkDriver {
             }
             let (down, next) = match end {
                 End::Stopped => {
-                    self.tell_stopped(address, live_since.is_some());
-                    return;
+                    return self.tell_stopped(address, live_since.is_some()).await;
                 }
                 End::PrimaryIsBack => {
                     let said = Some("the primary address answers again".to_owned());
@@ -101,24 +111,8 @@ impl LinkDriver {
                 }
             };
             self.figures.reconnects.fetch_add(1, Relaxed);
-            let sentence = down.sentence(&self.id);
-            let retry = if next.pause.is_zero() { "at once".to_owned() } else { format!("in {:.1?}", next.pause) };
-            let where_next = if next.address == address { "" } else { " at the next address" };
-            tracing::warn!(
-                "link {} ({}, {}): {sentence}; next try {retry}{where_next}",
-                self.id,
-                self.dialect,
-                self.addresses[address]
-            );
-            let tell = (down.reason(), sentence);
-            if live_since.is_some() || told.as_ref() != Some(&tell) {
-                let event = self.down_event(address, &tell, next.pause);
-                if self.submit(event, self.clock.timestamp()).await.is_err() {
-                    return;
-                }
-                told = Some(tell);
-            } else {
-                self.figures.down(&tell.1);
+            if self.tell_down(address, &down, next, live_since.is_some()).await.is_err() {
+                return;
             }
             if self.pause(next.pause).await.is_err() {
                 return;
@@ -128,7 +122,7 @@ impl LinkDriver {
 
     /// One connection, from the first packet to the last.
     async fn attempt(&mut self, address: usize, live_since: &mut Option<Instant>) -> End {
-        let connect = timeout(LINK_CONNECT_TIMEOUT, (self.connect)(address));
+        let connect = timeout(LINK_CONNECT_TIMEOUT + CONNECT_GUARD, (self.connect)(address));
         let opened = tokio::select! {
             opened = connect => opened,
             () = stopped(&mut self.stop) => return End::Stopped,
@@ -137,11 +131,12 @@ impl LinkDriver {
             Ok(Ok(stream)) => stream,
             Ok(Err(down)) => return End::Down(down),
             Err(_) => {
-                let found = format!("no connection within {LINK_CONNECT_TIMEOUT:?}");
+                let found = format!("no connection within {} s", LINK_CONNECT_TIMEOUT.as_secs());
                 return End::Down(Down::Unreachable { found });
             }
         };
         self.session.handle_connected(&self.addresses[address], self.clock.now());
+        self.said.connected();
         let (mut read, mut write) = tokio::io::split(stream);
         let end = self.pump(&mut read, &mut write, live_since).await;
         // A goodbye is a courtesy: a peer that does not take it is not waited for.
@@ -171,7 +166,7 @@ impl LinkDriver {
                     Output::Up => {
                         *live_since = Some(self.clock.now());
                         self.figures.up();
-                        tracing::info!("link {} ({}): logged in", self.id, self.dialect);
+                        tracing::info!("{}: logged in", self.named(self.backoff.address()));
                     }
                     Output::Event(event) => {
                         if self.submit(event, received).await.is_err() {
@@ -213,7 +208,7 @@ impl LinkDriver {
                         unsent.drain(..sent);
                         unsent_since = None;
                     }
-                    Err(error) => return End::Down(Down::Closed { said: Some(format!("write failed: {error}")) }),
+                    Err(error) => return End::Down(net::broken("write", &error)),
                 },
                 () = at(self.session.poll_timeout()) => {
                     // What already arrived counts before a deadline does: a full log may have kept us from reading it.
@@ -251,11 +246,19 @@ impl LinkDriver {
                 self.session.handle_bytes(&buffer[..length], self.clock.now());
                 Ok(())
             }
-            Err(error) => Err(Down::Closed { said: Some(format!("read failed: {error}")) }),
+            Err(error) => Err(net::broken("read", &error)),
         }
     }
 
-    fn note_figures(&self) {
+    fn note_figures(&mut self) {
+        let counts = self.session.counts();
+        if counts.refused > self.figures.refused.load(Relaxed) && self.said.refused() {
+            tracing::warn!(
+                "{}: a message was refused {}; it is left out, and the state asked for again in case it mattered",
+                self.named(self.backoff.address()),
+                self.session.refused()
+            );
+        }
         let counts = self.session.counts();
         self.figures.count(counts.messages, counts.refused, counts.suspect);
         self.figures.noise(self.session.noise());
@@ -271,46 +274,78 @@ impl LinkDriver {
         }))
     }
 
+    /// Says a loss to the operator and tells it to the log, where it is not what was told before.
+    async fn tell_down(&mut self, address: usize, down: &Down, next: Next, was_up: bool) -> Result<(), Stopped> {
+        let sentence = down.sentence(&self.id);
+        self.figures.down(&sentence);
+        let retry = match next.pause.is_zero() {
+            true => "at once".to_owned(),
+            false => format!("in {:.1} s", next.pause.as_secs_f64()),
+        };
+        let retry =
+            if next.address == address { retry } else { format!("{retry} at {}", self.addresses[next.address]) };
+        let named = self.named(address);
+        let news = self.said.down(address, down.reason(), &sentence, was_up, self.clock.now());
+        if news.for_operator {
+            tracing::warn!("{named}: {sentence}; next try {retry}");
+        } else {
+            tracing::debug!("{named}: {sentence}; next try {retry}");
+        }
+        if !news.for_log {
+            return Ok(());
+        }
+        let retry_in_s = u32::try_from(next.pause.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        let event = self.down_event(address, down.reason(), Some(retry_in_s), sentence);
+        self.submit(event, self.clock.timestamp()).await
+    }
+
     /// Nothing of a link that ends on purpose may look live afterwards.
-    fn tell_stopped(&mut self, address: usize, was_up: bool) {
+    async fn tell_stopped(&mut self, address: usize, was_up: bool) {
         if was_up {
-            let body = LinkDownEvent {
-                address: Some(self.addresses[address].clone()),
-                reason: DownReason::Closed,
-                retry_in_s: None,
-                detail: "the gateway ended the link".to_owned(),
-            };
-            let event = Event::link(&self.id, Body::LinkDown(body));
-            let clock_unset = !self.clock.is_set();
-            // A full queue is not waited for at the end: the next start finds the link up in the log, and says so.
-            let _ = self.events.try_send(Submitted { at: self.clock.timestamp(), clock_unset, event });
+            let event = self.down_event(address, DownReason::Closed, None, "the gateway ended the link".to_owned());
+            let submitted = Submitted { at: self.clock.timestamp(), clock_unset: !self.clock.is_set(), event };
+            // A log that takes nothing is not waited for: the next start finds the link up in the log, and says so.
+            let _ = timeout(LINK_GOODBYE_WAIT, self.events.send(submitted)).await;
         }
     }
 
-    fn down_event(&self, address: usize, (reason, detail): &(DownReason, String), pause: Duration) -> Event {
-        self.figures.down(detail);
-        let retry_in_s = u32::try_from(pause.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
-        let body = LinkDownEvent {
-            address: Some(self.addresses[address].clone()),
-            reason: *reason,
-            retry_in_s: Some(retry_in_s),
-            detail: detail.clone(),
-        };
-        Event::link(&self.id, Body::LinkDown(body))
+    fn down_event(&self, address: usize, reason: DownReason, retry_in_s: Option<u32>, detail: String) -> Event {
+        let address = Some(self.addresses[address].clone());
+        Event::link(&self.id, Body::LinkDown(LinkDownEvent { address, reason, retry_in_s, detail }))
     }
 
     /// Waits for room in the log's queue, but not past the stop signal.
     async fn submit(&mut self, event: Event, at: Timestamp) -> Result<(), Stopped> {
         self.figures.events.fetch_add(1, Relaxed);
         let submitted = Submitted { at, clock_unset: !self.clock.is_set(), event };
-        match self.events.try_send(submitted) {
-            Ok(()) => Ok(()),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(Stopped),
-            Err(mpsc::error::TrySendError::Full(submitted)) => tokio::select! {
-                sent = self.events.send(submitted) => sent.map_err(|_| Stopped),
-                () = stopped(&mut self.stop) => Err(Stopped),
-            },
+        let submitted = match self.events.try_send(submitted) {
+            Ok(()) => {
+                self.said.event(None);
+                return Ok(());
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Stopped),
+            Err(mpsc::error::TrySendError::Full(submitted)) => submitted,
+        };
+        let begun = self.clock.now();
+        let sent = tokio::select! {
+            sent = self.events.send(submitted) => sent.map_err(|_| Stopped),
+            () = stopped(&mut self.stop) => Err(Stopped),
+        };
+        if self.said.event(Some((begun, self.clock.now()))) {
+            let name = &self.id;
+            tracing::warn!(
+                "{}: sends events faster than the log stores them; it is read only as fast as they are stored, so the \
+                 PBX may drop the link, and other links take their turns; find out what floods it, or leave events out \
+                 by name with `links.{name}.native_remove`",
+                self.named(self.backoff.address())
+            );
         }
+        sent
+    }
+
+    /// The link in a message: what, which, where.
+    fn named(&self, address: usize) -> String {
+        format!("link {} ({}, {})", self.id, self.dialect, self.addresses[address])
     }
 
     async fn pause(&mut self, pause: Duration) -> Result<(), Stopped> {

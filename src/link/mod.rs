@@ -73,8 +73,13 @@ impl Down {
                 "login refused, the PBX said \"{said}\"; check `links.{link}.user` and `links.{link}.secret`, and the \
                  addresses the PBX permits for that user"
             ),
-            Self::Misbehaved { found } => format!("broke the protocol: {found}"),
-            Self::Silent { after } => format!("silent for {after:.0?}, keep-alives included"),
+            Self::Misbehaved { found } => {
+                format!("broke the protocol: {found}; check that `links.{link}.addresses` leads to such a PBX")
+            }
+            Self::Silent { after } => format!(
+                "silent for {} s, keep-alives included; check that the PBX works, and the network on the way",
+                after.as_secs()
+            ),
             Self::Closed { said: Some(said) } => format!("closed: {said}"),
             Self::Closed { said: None } => "the PBX closed the connection".to_owned(),
         }

@@ -13,7 +13,7 @@
 //! store at a time; what arrives meanwhile is the next. The store works in a thread of its own ([`Committing::Thread`]),
 //! or in this task ([`Committing::Inline`]) where time is virtual.
 //! A failing store costs nothing: the same batch is tried again, later and later; at [`LOG_UNFLUSHED_ENTRIES_MAX`]
-//! entries no more events are taken, and the PBXs wait.
+//! entries, or [`LOG_UNFLUSHED_BYTES_MAX`], no more events are taken, and the PBXs wait.
 //! Retention and losses become events of the gateway. What retention removes is removed once the log says so durably; a
 //! store that cannot write is relieved first and told about afterwards.
 //! Stop: when every sender of `events` is gone, what is left is committed, and the task ends.
@@ -32,7 +32,7 @@ use crate::clock::{Clock, Instant, Timestamp};
 use crate::event::{Body, Event, LogGapEvent, Seq, Submitted};
 use crate::limits::{
     LOG_BATCH_BYTES_MAX, LOG_BATCH_ENTRIES_MAX, LOG_COMMIT_SLOW, LOG_RETENTION_PERIOD, LOG_RETRY_MAX, LOG_RETRY_MIN,
-    LOG_UNFLUSHED_ENTRIES_MAX,
+    LOG_UNFLUSHED_BYTES_MAX, LOG_UNFLUSHED_ENTRIES_MAX,
 };
 use crate::log::cursor::Cursors;
 use crate::log::record::{Entry, Logged};
@@ -161,6 +161,7 @@ pub fn spawn(
         waiting: VecDeque::new(),
         waiting_bytes: 0,
         at_store: 0,
+        at_store_bytes: 0,
         turn: Turn::Idle,
         batch_due: None,
         look_due: settings.clock.now(),
@@ -312,6 +313,7 @@ struct Sequencer<S> {
     waiting: VecDeque<Logged>,
     waiting_bytes: usize,
     at_store: usize,
+    at_store_bytes: usize,
     turn: Turn,
     /// When the oldest of `waiting` has waited long enough.
     batch_due: Option<Instant>,
@@ -360,7 +362,10 @@ impl<S: EntryStore> Sequencer<S> {
     }
 
     async fn wake(&mut self, open: bool, events: &mut Vec<Submitted>) -> Wake {
-        let room = LOG_UNFLUSHED_ENTRIES_MAX.saturating_sub(self.unflushed()).min(EVENTS_AT_ONCE);
+        let room = match self.waiting_bytes + self.at_store_bytes < LOG_UNFLUSHED_BYTES_MAX {
+            true => LOG_UNFLUSHED_ENTRIES_MAX.saturating_sub(self.unflushed()).min(EVENTS_AT_ONCE),
+            false => 0,
+        };
         let timer = self.timer();
         let at_store = matches!(self.turn, Turn::AtStore { .. });
         tokio::select! {
@@ -433,7 +438,8 @@ impl<S: EntryStore> Sequencer<S> {
         };
         let count = self.waiting.iter().take(LOG_BATCH_ENTRIES_MAX).take_while(fits).count().max(1);
         let batch: Arc<[Logged]> = self.waiting.drain(..count.min(self.waiting.len())).collect();
-        self.waiting_bytes -= batch.iter().map(|logged| logged.entry.data.len()).sum::<usize>();
+        self.at_store_bytes = batch.iter().map(|logged| logged.entry.data.len()).sum();
+        self.waiting_bytes -= self.at_store_bytes;
         self.at_store = batch.len();
         // What stays behind has waited while the store was busy: it is due when the store is back.
         self.batch_due = (!self.waiting.is_empty()).then_some(now);
@@ -445,7 +451,7 @@ impl<S: EntryStore> Sequencer<S> {
             Ok(()) => {
                 self.turn = Turn::Idle;
                 self.retry_pause = LOG_RETRY_MIN;
-                self.at_store = 0;
+                (self.at_store, self.at_store_bytes) = (0, 0);
                 self.publish(batch).await;
             }
             Err(error) => self.pause(batch, &error),

@@ -1,9 +1,10 @@
 //! Calls between people: every scenario asserts events by device, device states, and lamps.
 
-use crate::gateway::Wire;
+use crate::gateway::Site;
 use crate::manager::Manager;
 use crate::office::{Office, console_says, start_asterisk, text};
 use crate::phone::Phone;
+use crate::root;
 
 /// The lab alone: no gateway.
 pub(crate) async fn two_phones_talk_and_asterisk_knows() {
@@ -63,7 +64,7 @@ pub(crate) async fn a_call_rings_is_answered_and_hung_up() {
 }
 
 pub(crate) async fn a_call_over_tls_shows_as_well() {
-    plain_call(Office::open_over(Wire::Tls).await).await;
+    plain_call(Office::open_at(&Site::over_tls(&root())).await).await;
 }
 
 async fn plain_call(mut office: Office) {
@@ -88,12 +89,11 @@ async fn plain_call(mut office: Office) {
     office.desk_shows("0102", "available").await;
     office.device_is("0101", "not-in-use").await;
 
-    office.calls_told("0101", &["originated", "established", "cleared"]).await;
-    office.calls_told("0102", &["delivered", "established", "cleared"]).await;
-    office.states_told("0101", &["in-use", "not-in-use"]).await;
-    office.states_told("0102", &["ringing", "in-use", "not-in-use"]).await;
-    office.lamp_told("desk-0101", &["dialing", "in-call", "available"]).await;
-    office.lamp_told("desk-0102", &["ringing", "in-call", "available"]).await;
+    let caller = ["originated", "established", "cleared"];
+    let called = ["delivered", "established", "cleared"];
+    let lamp = ["ringing", "in-call", "available"];
+    office.desk_told("0101", &caller, &["in-use", "not-in-use"], &["dialing", "in-call", "available"]).await;
+    office.desk_told("0102", &called, &["ringing", "in-use", "not-in-use"], &lamp).await;
     let calls = office.gateway.get_until("/api/v1/calls", |calls| !calls.to_string().contains("0101")).await;
     assert!(!calls.to_string().contains("0102"), "no call is left: {calls}");
 }
@@ -117,9 +117,8 @@ pub(crate) async fn a_call_from_outside_rings_the_front_desk() {
     call.hang_up().await;
     office.desk_shows("0101", "available").await;
 
-    office.calls_told("0101", &["delivered", "established", "cleared"]).await;
-    office.states_told("0101", &["ringing", "in-use", "not-in-use"]).await;
-    office.lamp_told("desk-0101", &["ringing", "in-call", "available"]).await;
+    let (calls, lamp) = (["delivered", "established", "cleared"], ["ringing", "in-call", "available"]);
+    office.desk_told("0101", &calls, &["ringing", "in-use", "not-in-use"], &lamp).await;
 }
 
 pub(crate) async fn a_busy_phone_fails_the_call() {
@@ -127,16 +126,19 @@ pub(crate) async fn a_busy_phone_fails_the_call() {
     let [front, back] = office.phones(["0101", "0102"]).await;
 
     let call = front.call("0102");
-    back.incoming().await.reject_busy().await;
+    let refused = back.incoming().await;
+    office.desk_shows("0101", "dialing").await;
+    refused.reject_busy().await;
     assert_eq!(call.is_over().await, 486);
     office.desk_shows("0101", "available").await;
 
     let failed = office.hears("a failed call", |event| event["type"] == "call.failed").await;
     assert_eq!(failed["data"]["cause"]["code"], 17, "{failed}");
-    office.calls_told("0101", &["originated", "cleared"]).await;
-    office.calls_told("0102", &["failed", "cleared"]).await;
-    office.states_told("0101", &["in-use", "not-in-use"]).await;
+    let lamp = ["dialing", "available"];
+    office.desk_told("0101", &["originated", "cleared"], &["in-use", "not-in-use"], &lamp).await;
+    office.calls_told("0102", &["failed", "cleared"]).await; // it never rang
     office.device_is("0102", "not-in-use").await;
+    office.desk_shows("0102", "available").await;
 }
 
 pub(crate) async fn nobody_answers() {
@@ -146,16 +148,15 @@ pub(crate) async fn nobody_answers() {
     let call = front.call("20102"); // rings for two seconds
     let ringing = back.rings().await;
     office.desk_shows("0102", "ringing").await;
+    office.desk_shows("0101", "dialing").await;
     assert_eq!(ringing.is_over().await, 487, "the PBX gives up");
     call.is_over().await;
     office.desk_shows("0101", "available").await;
     office.desk_shows("0102", "available").await;
 
-    office.calls_told("0101", &["originated", "cleared"]).await;
-    office.calls_told("0102", &["delivered", "failed", "cleared"]).await;
-    office.states_told("0102", &["ringing", "not-in-use"]).await;
-    office.lamp_told("desk-0101", &["dialing", "available"]).await;
-    office.lamp_told("desk-0102", &["ringing", "available"]).await;
+    let (caller, called) = (["originated", "cleared"], ["delivered", "failed", "cleared"]);
+    office.desk_told("0101", &caller, &["in-use", "not-in-use"], &["dialing", "available"]).await;
+    office.desk_told("0102", &called, &["ringing", "not-in-use"], &["ringing", "available"]).await;
 }
 
 pub(crate) async fn the_caller_gives_up() {
@@ -165,6 +166,7 @@ pub(crate) async fn the_caller_gives_up() {
     let call = front.call("0102");
     let ringing = back.rings().await;
     call.rings_there().await;
+    office.desk_shows("0101", "dialing").await;
     office.desk_shows("0102", "ringing").await;
     call.cancel().await;
     assert_eq!(call.is_over().await, 487);
@@ -172,10 +174,9 @@ pub(crate) async fn the_caller_gives_up() {
     office.desk_shows("0101", "available").await;
     office.desk_shows("0102", "available").await;
 
-    office.calls_told("0101", &["originated", "cleared"]).await;
-    office.calls_told("0102", &["delivered", "cleared"]).await;
-    office.states_told("0102", &["ringing", "not-in-use"]).await;
-    office.lamp_told("desk-0102", &["ringing", "available"]).await;
+    let (caller, called) = (["originated", "cleared"], ["delivered", "cleared"]);
+    office.desk_told("0101", &caller, &["in-use", "not-in-use"], &["dialing", "available"]).await;
+    office.desk_told("0102", &called, &["ringing", "not-in-use"], &["ringing", "available"]).await;
 }
 
 pub(crate) async fn a_held_call_is_retrieved() {
@@ -185,22 +186,30 @@ pub(crate) async fn a_held_call_is_retrieved() {
     let call = front.call("0102");
     let ringing = back.rings().await;
     office.desk_shows("0101", "dialing").await;
+    office.desk_shows("0102", "ringing").await;
     ringing.answer().await;
     call.is_up().await;
     office.desk_shows("0101", "in-call").await;
+    office.desk_shows("0102", "in-call").await;
 
     call.hold().await;
     office.desk_shows("0101", "on-hold").await;
     office.desk_shows("0102", "in-call").await;
+    office.device_is("0101", "on-hold").await;
+    office.device_is("0102", "in-use").await;
 
     call.retrieve().await;
     office.desk_shows("0101", "in-call").await;
+    office.device_is("0101", "in-use").await;
     call.hang_up().await;
     office.desk_shows("0101", "available").await;
+    office.desk_shows("0102", "available").await;
 
-    office.calls_told("0101", &["originated", "established", "held", "retrieved", "cleared"]).await;
-    office.calls_told("0102", &["delivered", "established", "cleared"]).await;
-    office.lamp_told("desk-0101", &["dialing", "in-call", "on-hold", "in-call", "available"]).await;
+    let holder = ["originated", "established", "held", "retrieved", "cleared"];
+    let (states, lamp) = (["in-use", "on-hold", "in-use", "not-in-use"], ["dialing", "in-call", "on-hold"]);
+    office.desk_told("0101", &holder, &states, &[&lamp[..], &["in-call", "available"]].concat()).await;
+    let (held, lamp) = (["delivered", "established", "cleared"], ["ringing", "in-call", "available"]);
+    office.desk_told("0102", &held, &["ringing", "in-use", "not-in-use"], &lamp).await;
 }
 
 pub(crate) async fn a_call_is_transferred_blind() {
@@ -209,8 +218,11 @@ pub(crate) async fn a_call_is_transferred_blind() {
 
     let call = front.call("0102");
     let answered = back.rings().await;
+    office.desk_shows("0101", "dialing").await;
+    office.desk_shows("0102", "ringing").await;
     answered.answer().await;
     call.is_up().await;
+    office.desk_shows("0101", "in-call").await;
     office.desk_shows("0102", "in-call").await;
 
     answered.transfer_to("0103").await;
@@ -229,9 +241,13 @@ pub(crate) async fn a_call_is_transferred_blind() {
     for device in ["0101", "0102", "0103"] {
         office.desk_shows(device, "available").await;
     }
-    office.calls_told("0102", &["delivered", "established", "transferred", "cleared"]).await;
-    office.calls_told("0103", &["delivered", "established", "cleared"]).await;
-    office.states_told("0103", &["ringing", "in-use", "not-in-use"]).await;
+    let lamp = ["ringing", "in-call", "available"];
+    let (moved, states) = (["delivered", "established", "cleared"], ["ringing", "in-use", "not-in-use"]);
+    let mover = ["delivered", "established", "transferred", "cleared"];
+    let caller = ["originated", "established", "cleared"];
+    office.desk_told("0101", &caller, &["in-use", "not-in-use"], &["dialing", "in-call", "available"]).await;
+    office.desk_told("0102", &mover, &states, &lamp).await;
+    office.desk_told("0103", &moved, &states, &lamp).await;
 }
 
 pub(crate) async fn a_call_is_transferred_after_asking() {
@@ -240,13 +256,18 @@ pub(crate) async fn a_call_is_transferred_after_asking() {
 
     let call = front.call("0102");
     let answered = back.rings().await;
+    office.desk_shows("0101", "dialing").await;
+    office.desk_shows("0102", "ringing").await;
     answered.answer().await;
     call.is_up().await;
+    office.desk_shows("0101", "in-call").await;
+    office.desk_shows("0102", "in-call").await;
     answered.hold().await;
     office.desk_shows("0102", "on-hold").await;
 
     let consultation = back.call("0103");
     let asked = third.rings().await;
+    office.desk_shows("0103", "ringing").await;
     asked.answer().await;
     consultation.is_up().await;
     office.desk_shows("0102", "in-call").await;
@@ -265,7 +286,13 @@ pub(crate) async fn a_call_is_transferred_after_asking() {
     for device in ["0101", "0102", "0103"] {
         office.desk_shows(device, "available").await;
     }
-    office.calls_told("0103", &["delivered", "established", "cleared"]).await;
+    let (asked, lamp) = (["delivered", "established", "cleared"], ["ringing", "in-call", "available"]);
+    office.desk_told("0103", &asked, &["ringing", "in-use", "not-in-use"], &lamp).await;
+    let caller = ["originated", "established", "cleared"];
+    office.desk_told("0101", &caller, &["in-use", "not-in-use"], &["dialing", "in-call", "available"]).await;
+    office.calls_told("0102", &["delivered"]).await;
+    office.states_told("0102", &["ringing"]).await;
+    office.lamp_told("desk-0102", &["ringing"]).await;
 }
 
 pub(crate) async fn three_phones_confer() {
@@ -288,7 +315,7 @@ pub(crate) async fn three_phones_confer() {
     }
     for device in ["0101", "0102", "0103"] {
         office.desk_shows(device, "available").await;
-        office.states_told(device, &["in-use", "not-in-use"]).await;
+        office.desk_told(device, &["originated"], &["in-use", "not-in-use"], &["in-call", "available"]).await;
     }
 }
 

@@ -17,12 +17,12 @@ pub(crate) fn pattern_of(state: &str, pattern: &Value) {
         other => panic!("no lamp state is called `{other}`"),
     };
     assert_eq!(pattern["effect"], effect, "a lamp that shows `{state}`: {pattern}");
-    let colour = pattern["colour"].as_str().unwrap_or_default();
-    assert!(hue == "any" || hue_of(colour) == hue, "a lamp that shows `{state}` is {hue}: {pattern}");
+    assert!(hue == "any" || hue_of(pattern) == hue, "a lamp that shows `{state}` is {hue}: {pattern}");
 }
 
-/// The name a person would give to `#rrggbb`.
-fn hue_of(colour: &str) -> &'static str {
+/// The name a person would give to a pattern's colour, which is `#rrggbb`.
+pub(crate) fn hue_of(pattern: &Value) -> &'static str {
+    let colour = pattern["colour"].as_str().unwrap_or_default();
     let part = |at: usize| colour.get(at..at + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or_default();
     let (red, green, blue) = (part(1), part(3), part(5));
     let strongest = red.max(green).max(blue);

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -25,10 +25,57 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Desk lamps, by device.
 pub(crate) const DESKS: [&str; 6] = ["0101", "0102", "0103", "0104", "0105", "0106"];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wire {
-    Plain,
-    Tls,
+/// What a scenario configures.
+pub(crate) struct Site {
+    /// Keys of the link `pbx`, a line each.
+    link: String,
+    /// Sections besides the link and the desk lamps.
+    more: String,
+}
+
+impl Site {
+    pub(crate) fn plain() -> Self {
+        Self::at(&[&format!("tcp://127.0.0.1:{AMI_PORT}")])
+    }
+
+    pub(crate) fn over_tls(root: &Root) -> Self {
+        let ca = root.certificate();
+        Self::at(&[&format!("tls://127.0.0.1:{AMI_TLS_PORT}")])
+            .link_key(&format!("tls_ca_file = \"{}\"", ca.display()))
+            .link_key("tls_server_name = \"pbx-lab\"")
+    }
+
+    /// The primary address first.
+    pub(crate) fn at(addresses: &[&str]) -> Self {
+        let link = format!("user = \"{AMI_USER}\"\nsecret = \"{AMI_SECRET}\"\naddresses = {addresses:?}\n");
+        Self { link, more: String::new() }
+    }
+
+    pub(crate) fn link_key(mut self, line: &str) -> Self {
+        self.link.push_str(&format!("{line}\n"));
+        self
+    }
+
+    pub(crate) fn section(mut self, text: &str) -> Self {
+        self.more.push_str(&format!("\n{text}\n"));
+        self
+    }
+
+    fn configuration(&self, data: &Path) -> String {
+        let mut text = format!(
+            "[gateway]\nid = \"lab\"\ndata_dir = \"{}\"\n\n[links.{LINK}]\ndialect = \"ami\"\n{}\n\
+             [api]\nlisten = [\"{API}\"]\n\n\
+             [lamps.link]\nshows = \"link:{LINK}\"\nvirtual = {{}}\n\n\
+             [lamps.agent-five]\nshows = \"agent:{LINK}/five\"\nvirtual = {{}}\n",
+            data.display(),
+            self.link,
+        );
+        for device in DESKS {
+            text.push_str(&format!("\n[lamps.desk-{device}]\nshows = \"device:{LINK}/{device}\"\nvirtual = {{}}\n"));
+        }
+        text.push_str(&self.more);
+        text
+    }
 }
 
 /// A gateway with its own folder; dropped, it is killed.
@@ -40,10 +87,11 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     /// A gateway that was never run: configuration and token are there, the log is not.
-    pub(crate) async fn new(root: &Root, wire: Wire) -> Self {
+    pub(crate) async fn new(site: &Site) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut gateway = Self { folder, child: None, token: String::new() };
-        gateway.write_configuration(root, wire);
+        let text = site.configuration(&gateway.folder.path().join("data"));
+        fs::write(gateway.configuration(), text).expect("the configuration can be written");
         let mut add = gateway.command(&["token", "add", "lab", "--scope", "read"]);
         let added = awaited("lamplighter token add", add.output()).await.expect("the program can be run");
         let said = String::from_utf8_lossy(&added.stderr).into_owned();
@@ -153,27 +201,6 @@ impl Gateway {
     fn log(&self) -> PathBuf {
         self.folder.path().join("said.log")
     }
-
-    fn write_configuration(&self, root: &Root, wire: Wire) {
-        let folder = self.folder.path().display();
-        let address = match wire {
-            Wire::Plain => format!("addresses = [\"tcp://127.0.0.1:{AMI_PORT}\"]"),
-            Wire::Tls => format!(
-                "addresses = [\"tls://127.0.0.1:{AMI_TLS_PORT}\"]\ntls_ca_file = \"{}\"\ntls_server_name = \"pbx-lab\"",
-                root.certificate().display()
-            ),
-        };
-        let mut text = format!(
-            "[gateway]\nid = \"lab\"\ndata_dir = \"{folder}/data\"\n\n[links.{LINK}]\ndialect = \"ami\"\n{address}\n\
-             user = \"{AMI_USER}\"\nsecret = \"{AMI_SECRET}\"\n\n[api]\nlisten = [\"{API}\"]\n\n\
-             [lamps.link]\nshows = \"link:{LINK}\"\nvirtual = {{}}\n\n\
-             [lamps.agent-five]\nshows = \"agent:{LINK}/five\"\nvirtual = {{}}\n"
-        );
-        for device in DESKS {
-            text.push_str(&format!("\n[lamps.desk-{device}]\nshows = \"device:{LINK}/{device}\"\nvirtual = {{}}\n"));
-        }
-        fs::write(self.configuration(), text).expect("the configuration can be written");
-    }
 }
 
 /// The events of a running gateway, as its stream tells them.
@@ -198,8 +225,31 @@ impl Feed {
         Self { seen, reader }
     }
 
+    /// Waits until what was told so far is as wanted; where it never is, shows what was told from `shown` on.
+    pub(crate) async fn until<T>(&self, what: &str, shown: usize, wanted: impl Fn(&[Value]) -> Option<T>) -> T {
+        let mut seen = self.seen.clone();
+        let found = async {
+            loop {
+                let found = wanted(&seen.borrow_and_update());
+                if found.is_some() || seen.changed().await.is_err() {
+                    return found;
+                }
+            }
+        };
+        match timeout(PATIENCE, found).await {
+            Ok(Some(found)) => found,
+            Ok(None) => panic!("the event stream ended before {what}:\n{}", summary(&self.seen.borrow()[shown..])),
+            Err(_) => panic!("waited for {what}; seen since:\n{}", summary(&self.seen.borrow()[shown..])),
+        }
+    }
+
+    /// Waits for an event; gives it.
+    pub(crate) async fn hears(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.until(what, 0, |events| events.iter().find(|event| wanted(event)).cloned()).await
+    }
+
     /// All it told, after its gateway is gone.
-    pub(crate) async fn rest(mut self) -> Vec<Value> {
+    pub(crate) async fn ended(&mut self) -> Vec<Value> {
         awaited("the end of a dead gateway's stream", &mut self.reader).await.expect("the reader panics at nothing");
         self.seen.borrow().clone()
     }
@@ -216,4 +266,18 @@ pub(crate) fn sequence(event: &Value) -> u64 {
     let text = event["sequence"].as_str().unwrap_or_else(|| panic!("an event has a sequence: {event}"));
     assert_eq!(text.len(), 20, "a sequence has 20 digits: {event}");
     text.parse().unwrap_or_else(|_| panic!("a sequence is a number: {event}"))
+}
+
+/// Events, a line each, as a failed scenario shows them.
+pub(crate) fn summary(events: &[Value]) -> String {
+    let line = |event: &Value| {
+        let data = event["data"].as_object().cloned().unwrap_or_default();
+        let told: Vec<String> = data
+            .iter()
+            .filter(|(key, value)| !value.is_null() && !matches!(key.as_str(), "native" | "link" | "pattern"))
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        format!("  {} {} {}", sequence(event), event["type"].as_str().unwrap_or_default(), told.join(" "))
+    };
+    events.iter().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -9,11 +9,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a scenario that cannot go on fails by a panic")]
 
 mod agents;
+mod cable;
 mod calls;
 mod expect;
 mod faults;
 mod gateway;
 mod http;
+mod links;
 mod manager;
 mod office;
 mod phone;
@@ -65,7 +67,15 @@ fn scenarios() -> Vec<Trial> {
         scenario("an_agent_pauses_with_a_reason", agents::an_agent_pauses_with_a_reason),
         scenario("a_queue_call_reaches_an_agent", agents::a_queue_call_reaches_an_agent),
         scenario("a_queue_call_is_wrapped_up", agents::a_queue_call_is_wrapped_up),
-        scenario("asterisk_restarts_in_the_middle_of_a_call", faults::asterisk_restarts_in_the_middle_of_a_call),
+        scenario("an_agent_with_a_rest_of_their_own_takes_it", agents::an_agent_with_a_rest_of_their_own_takes_it),
+        scenario("the_pbx_loses_power_in_the_middle_of_a_call", faults::the_pbx_loses_power_in_the_middle_of_a_call),
+        scenario("the_pbx_is_restarted_in_the_middle_of_a_call", faults::the_pbx_is_restarted_in_the_middle_of_a_call),
+        scenario("calls_begin_and_end_while_the_cable_is_out", links::calls_begin_and_end_while_the_cable_is_out),
+        scenario("a_backup_serves_until_the_primary_is_back", links::a_backup_serves_until_the_primary_is_back),
+        scenario("a_wrong_password_costs_only_its_own_link", links::a_wrong_password_costs_only_its_own_link),
+        scenario("a_pbx_that_still_boots_is_waited_for", links::a_pbx_that_still_boots_is_waited_for),
+        scenario("a_reload_changes_nothing", links::a_reload_changes_nothing),
+        scenario("a_call_outlives_a_killed_gateway", faults::a_call_outlives_a_killed_gateway),
         scenario("the_gateway_stops_when_told", faults::the_gateway_stops_when_told),
         scenario("a_killed_gateway_loses_nothing_it_served", faults::a_killed_gateway_loses_nothing_it_served),
     ]

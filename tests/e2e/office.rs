@@ -4,8 +4,8 @@ use asterisk_lab::Asterisk;
 use serde_json::Value;
 use tokio::task::block_in_place;
 
-use crate::expect::pattern_of;
-use crate::gateway::{Feed, Gateway, LINK, Wire, sequence};
+use crate::expect::{hue_of, pattern_of};
+use crate::gateway::{Feed, Gateway, LINK, Site, summary};
 use crate::manager::Manager;
 use crate::phone::Phone;
 use crate::{awaited, root};
@@ -22,18 +22,23 @@ pub(crate) struct Office {
 
 impl Office {
     pub(crate) async fn open() -> Self {
-        Self::open_over(Wire::Plain).await
+        Self::open_at(&Site::plain()).await
     }
 
     /// Everything runs, and the gateway knows how everything stands.
-    pub(crate) async fn open_over(wire: Wire) -> Self {
+    pub(crate) async fn open_at(site: &Site) -> Self {
         let asterisk = start_asterisk();
-        let mut gateway = Gateway::new(&root(), wire).await;
+        let mut gateway = Gateway::new(site).await;
         gateway.start().await;
+        Self::begun(asterisk, gateway).await
+    }
+
+    /// With a PBX and a gateway that run already.
+    pub(crate) async fn begun(asterisk: Asterisk, gateway: Gateway) -> Self {
         let feed = Feed::open(&gateway, 0).await;
         let manager = Manager::login("user").await;
         let office = Self { asterisk, gateway, feed, manager, mark: 0, barriers: 0 };
-        office.hears("the link is in step with the PBX", |event| event["type"] == "link.resynced").await;
+        office.hears("the link is in step with the PBX", resynced).await;
         office
     }
 
@@ -70,6 +75,34 @@ impl Office {
         self.until(what, |events| events.iter().find(|event| wanted(event)).cloned()).await
     }
 
+    /// The link is in step with the PBX again.
+    pub(crate) async fn is_in_step(&self) {
+        self.hears("the link in step again", resynced).await;
+    }
+
+    /// Waits for an event since the beginning; gives it.
+    pub(crate) async fn ever(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.until_ever(what, |events| events.iter().find(|event| wanted(event)).cloned()).await
+    }
+
+    /// What was told since the mark.
+    pub(crate) fn told_since(&self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+        self.feed.seen.borrow()[self.mark..].iter().filter(|event| wanted(event)).cloned().collect()
+    }
+
+    /// A new stream, after the gateway was away; what comes of it is since the mark.
+    pub(crate) async fn follow_from(&mut self, seq: u64) {
+        self.feed = Feed::open(&self.gateway, seq).await;
+        self.mark = 0;
+    }
+
+    /// Exactly this of one desk since the mark: events of its calls, states of its telephone, states of its lamp.
+    pub(crate) async fn desk_told(&mut self, device: &str, calls: &[&str], states: &[&str], lamp: &[&str]) {
+        self.calls_told(device, calls).await;
+        self.states_told(device, states).await;
+        self.lamp_told(&format!("desk-{device}"), lamp).await;
+    }
+
     /// Exactly these calls' events of one device since the mark: `delivered` for `call.delivered`.
     pub(crate) async fn calls_told(&mut self, device: &str, expected: &[&str]) {
         self.told(&format!("call events of {device}"), expected, |event| {
@@ -97,11 +130,25 @@ impl Office {
         .await;
     }
 
-    /// Exactly these states of one lamp since the mark.
+    /// Exactly these states of one lamp since the mark, each with the pattern it calls for.
     pub(crate) async fn lamp_told(&mut self, lamp: &str, expected: &[&str]) {
         self.told(&format!("states of lamp {lamp}"), expected, |event| {
             let of_lamp = event["type"] == "lamp.shown" && text(event, "/data/lamp") == lamp;
-            of_lamp.then(|| text(event, "/data/state").to_owned())
+            of_lamp.then(|| {
+                pattern_of(text(event, "/data/state"), &event["data"]["pattern"]);
+                text(event, "/data/state").to_owned()
+            })
+        })
+        .await;
+    }
+
+    /// Exactly these numbers of callers in one queue since the mark.
+    pub(crate) async fn queue_told(&mut self, queue: &str, expected: &[u64]) {
+        let expected: Vec<String> = expected.iter().map(u64::to_string).collect();
+        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+        self.told(&format!("callers of queue {queue}"), &expected, |event| {
+            let of_queue = event["type"] == "queue.state" && text(event, "/data/queue") == queue;
+            of_queue.then(|| event["data"]["waiting"].to_string())
         })
         .await;
     }
@@ -127,13 +174,21 @@ impl Office {
         assert_eq!(seen["ok"], true, "{seen}");
     }
 
+    /// The lamp has this colour and effect, as a person sees it.
+    pub(crate) async fn lamp_is(&self, lamp: &str, hue: &str, effect: &str) {
+        let path = format!("/api/v1/lamps/{lamp}");
+        let so = |lamp: &Value| hue_of(&lamp["pattern"]) == hue && lamp["pattern"]["effect"] == effect;
+        let seen = self.gateway.get_until(&path, so).await;
+        assert_eq!(seen["ok"], true, "{seen}");
+    }
+
     pub(crate) async fn device_is(&self, device: &str, state: &str) -> Value {
         let path = format!("/api/v1/devices/{LINK}/{device}");
         self.gateway.get_until(&path, |device| device["state"] == state && device["stale"] == false).await
     }
 
     pub(crate) async fn agent_is(&self, agent: &str, state: &str) -> Value {
-        let path = format!("/api/v1/agents/{LINK}/{agent}");
+        let path = format!("/api/v1/agents/{LINK}/{}", agent.replace(' ', "%20"));
         self.gateway.get_until(&path, |agent| agent["state"] == state && agent["stale"] == false).await
     }
 
@@ -162,23 +217,12 @@ impl Office {
     }
 
     async fn until_ever<T>(&self, what: &str, wanted: impl Fn(&[Value]) -> Option<T>) -> T {
-        let mut seen = self.feed.seen.clone();
-        let found = async {
-            loop {
-                let found = wanted(&seen.borrow_and_update());
-                if let Some(found) = found {
-                    return found;
-                }
-                if seen.changed().await.is_err() {
-                    panic!("the event stream ended before {what}; the gateway said:\n{}", self.gateway.said());
-                }
-            }
-        };
-        match tokio::time::timeout(crate::PATIENCE, found).await {
-            Ok(found) => found,
-            Err(_) => panic!("waited for {what}; seen since:\n{}", summary(&self.feed.seen.borrow()[self.mark..])),
-        }
+        self.feed.until(what, self.mark, wanted).await
     }
+}
+
+pub(crate) fn resynced(event: &Value) -> bool {
+    event["type"] == "link.resynced"
 }
 
 pub(crate) fn start_asterisk() -> Asterisk {
@@ -203,18 +247,4 @@ pub(crate) async fn console_says(asterisk: &Asterisk, command: &str, wanted: imp
 
 pub(crate) fn text<'a>(event: &'a Value, pointer: &str) -> &'a str {
     event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// Events, a line each, as a failed scenario shows them.
-fn summary(events: &[Value]) -> String {
-    let line = |event: &Value| {
-        let data = event["data"].as_object().cloned().unwrap_or_default();
-        let told: Vec<String> = data
-            .iter()
-            .filter(|(key, value)| !value.is_null() && !matches!(key.as_str(), "native" | "link" | "pattern"))
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        format!("  {} {} {}", sequence(event), text(event, "/type"), told.join(" "))
-    };
-    events.iter().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -1,17 +1,22 @@
 //! Peers that are no PBX, or a sick one. Each says in one line what is wrong; the healthy PBX beside it, the API and
 //! the log go on.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::watch;
 
+use crate::awaited;
 use crate::gateway::{Feed, Gateway, sequence, words};
-use crate::peer::{BANNER, Manager, Peer, hear_out, user_event};
+use crate::peer::{Manager, Peer, user_event};
 use crate::sibling::{Sibling, link};
 
 /// What the gateway may take at most while a peer does its worst: the program itself takes some 30 MiB in a debug build.
 const MEMORY_MAX: u64 = 96 * 1024 * 1024;
+
+/// Room for every flood: what retention removed could not be told from what was lost.
+const LOG: &str = "[log]\nmax_bytes = \"4GiB\"\n";
 
 /// A gateway with a sick link `bad` beside the healthy `good`, which is in step.
 struct House {
@@ -23,8 +28,9 @@ struct House {
 impl House {
     async fn with(address: &str, more: &str) -> Self {
         let sibling = Sibling::start().await;
-        let gateway = Gateway::started(&format!("{}{}", sibling.site(), link("bad", address, more))).await;
-        let mut feed = Sibling::feed(&gateway).await;
+        let site = format!("{}{}{LOG}", sibling.site(), link("bad", address, more));
+        let gateway = Gateway::started(&site).await;
+        let mut feed = Sibling::feed(&gateway);
         sibling.is_in_step(&mut feed).await;
         Self { gateway, sibling, feed }
     }
@@ -33,7 +39,7 @@ impl House {
     async fn says(&mut self, reason: &str, detail: &str) -> (Value, String) {
         let House { gateway, sibling, feed } = self;
         sibling.works(gateway, feed).await;
-        let down = gateway.feed(0, "&link=bad").await.of("link.down", "bad").await;
+        let down = gateway.feed(0, "&link=bad").of("link.down", "bad").await;
         assert_eq!(down["data"]["reason"], reason, "{down}");
         let found = down["data"]["detail"].as_str().unwrap();
         assert!(found.contains(detail), "expected {detail:?} in {found:?}");
@@ -42,6 +48,26 @@ impl House {
         sibling.works(gateway, feed).await;
         self.nothing_is_lost().await;
         (down, words(&line).to_owned())
+    }
+
+    /// The sibling works all the time that the peer does its worst, and nothing is missing afterwards.
+    async fn keeps_up_until(&mut self, over: &mut watch::Receiver<bool>) {
+        let House { gateway, sibling, feed } = self;
+        let mut calls = 0;
+        while !*over.borrow() {
+            sibling.works(gateway, feed).await;
+            calls += 1;
+        }
+        eprintln!("{calls} calls");
+        sibling.works(gateway, feed).await;
+        eprintln!("{} MiB before reading", gateway.peak_memory() >> 20);
+        gateway.gapless().await;
+    }
+
+    fn memory_is_bounded(&self) {
+        let peak = self.gateway.peak_memory();
+        eprintln!("peak {} MiB", peak >> 20);
+        assert!(peak < MEMORY_MAX, "{} MiB were resident, at most {} expected", peak >> 20, MEMORY_MAX >> 20);
     }
 
     async fn nothing_is_lost(&self) {
@@ -92,30 +118,135 @@ async fn a_banner_of_something_else() {
     house.says("misbehaved", "expected a banner with \"Call Manager\", found \"SSH-2.0-OpenSSH_9.6\"").await;
 }
 
-const MEGABYTES: usize = 200;
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_endless_line() {
-    let (tell, mut told) = tokio::sync::watch::channel(false);
+/// A peer that logs in and says `piece` until so many megabytes are sent; then it goes on as it should. The receiver tells
+/// when all was taken.
+async fn deluge(megabytes: usize, piece: String) -> (Peer, watch::Receiver<bool>) {
+    let (tell, told) = watch::channel(false);
+    let piece: Arc<str> = piece.into();
     let peer = Peer::start(move |stream, _| {
-        let tell = tell.clone();
+        let (tell, piece) = (tell.clone(), Arc::clone(&piece));
         async move {
             let mut manager = Manager::in_step(stream).await?;
-            manager.say("Event: Endless\r\nValue: ").await?;
-            let piece = vec![b'x'; 1_000_000];
-            for _ in 0..MEGABYTES {
-                manager.out.write_all(&piece).await?;
+            for _ in 0..(megabytes * 1_000_000).div_ceil(piece.len()) {
+                manager.say(&piece).await?;
             }
             tell.send_replace(true);
-            manager.say("\r\n\r\n").await?;
             manager.go_on().await
         }
     })
     .await;
-    let mut house = House::with(&peer.tcp(), "heartbeat = \"2s\"\n").await;
-    crate::awaited("the whole line", told.wait_for(|told| *told)).await.unwrap();
-    eprintln!("peak {} KiB", house.gateway.peak_memory() / 1024);
+    (peer, told)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endless_line() {
+    let peer = Peer::start(|stream, _| async move {
+        let mut manager = Manager::in_step(stream).await?;
+        manager.say("Event: Endless\r\nValue: ").await?;
+        let piece = "x".repeat(1_000_000);
+        for _ in 0..200 {
+            manager.say(&piece).await?;
+        }
+        manager.fall_silent().await
+    })
+    .await;
+    let mut house = House::with(&peer.tcp(), "heartbeat = \"1s\"\ndeadline = \"1s\"\n").await;
+    house.says("misbehaved", "found a line of more than 16384 bytes, and no message in the ").await;
+    house.memory_is_bounded();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_past_every_limit_costs_only_itself() {
+    let peer = Peer::start(|stream, _| async move {
+        let mut manager = Manager::in_step(stream).await?;
+        manager.say(&user_event("Fat", &"x".repeat(1_000_000))).await?;
+        manager.say(&user_event("Behind", "it")).await?;
+        manager.go_on().await
+    })
+    .await;
+    let mut house = House::with(&peer.tcp(), "").await;
+    let behind = |event: &Value| event["data"]["native"]["UserEvent"] == "Behind";
+    house.gateway.feed(0, "&link=bad").event("the event behind it", behind).await;
+    let line = house.gateway.line_with(&["link bad ", "a message was refused at byte "]).await;
+    assert!(line.contains("found a line of more than 16384 bytes; it is left out"), "{line}");
     house.sibling.works(&house.gateway, &mut house.feed).await;
     house.nothing_is_lost().await;
-    let _ = (BANNER, hear_out(tokio::io::empty()), user_event("", ""), Duration::ZERO, MEMORY_MAX);
+    assert!(!house.gateway.events().await.iter().any(|event| event["type"] == "link.down"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_small_events() {
+    let events = user_event("Flood", &"x".repeat(100)).repeat(100);
+    let (peer, mut told) = deluge(40, events).await;
+    let mut house = House::with(&peer.tcp(), "").await;
+    house.keeps_up_until(&mut told).await;
+    let line = house.gateway.line_with(&["link bad ", "sends events faster than the log stores them"]).await;
+    eprintln!("{}", words(&line));
+    house.memory_is_bounded();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_the_largest_events() {
+    let value = "x".repeat(16_000);
+    let headers: String = (0..15).map(|at| format!("Value{at}: {value}\r\n")).collect();
+    let event = format!("Event: UserEvent\r\nPrivilege: user,all\r\n{headers}\r\n");
+    let (peer, mut told) = deluge(200, event).await;
+    let mut house = House::with(&peer.tcp(), "").await;
+    house.keeps_up_until(&mut told).await;
+    house.memory_is_bounded();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_fat_events() {
+    let event = user_event("Flood", &"x".repeat(15_000));
+    let (peer, mut told) = deluge(200, event).await;
+    let mut house = House::with(&peer.tcp(), "").await;
+    house.keeps_up_until(&mut told).await;
+    house.memory_is_bounded();
+}
+
+/// Nothing of a list comes, and what is kept for after it is too much.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_instead_of_a_snapshot() {
+    let peer = Peer::start(|stream, _| async move {
+        let mut manager = Manager::logged_in(stream).await?;
+        let event = user_event("Flood", &"x".repeat(15_000));
+        for _ in 0..200_000_000 / event.len() {
+            manager.say(&event).await?;
+        }
+        manager.go_on().await
+    })
+    .await;
+    let mut house = House::with(&peer.tcp(), "").await;
+    house.says("misbehaved", "more events than can be kept came before its lists were complete").await;
+    house.memory_is_bounded();
+}
+
+/// Accepts, and that is all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pbx_that_says_nothing() {
+    let peer = Peer::saying("").await;
+    let mut house = House::with(&peer.tcp(), "").await;
+    house.says("silent", "silent for 10 s").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pbx_that_stops_talking_after_the_login() {
+    let peer = Peer::start(|stream, _| async move { Manager::in_step(stream).await?.fall_silent().await }).await;
+    let mut house = House::with(&peer.tcp(), "heartbeat = \"1s\"\ndeadline = \"1s\"\n").await;
+    house.says("silent", "silent for 3 s, keep-alives included").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password() {
+    let strict = Sibling::with_secret("another").await;
+    let mut house = House::with(&strict.address(), "").await;
+    house.says("refused", "the PBX said \"Authentication failed\"").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_at_home() {
+    let gone = Peer::saying("").await.tcp();
+    let mut house = House::with(&gone, "").await;
+    house.says("unreachable", "nothing listens there").await;
 }

@@ -173,17 +173,22 @@ impl Gateway {
         }
     }
 
-    /// The event stream after `after`, filtered by what follows in the query.
-    pub(crate) async fn feed(&self, after: u64, filter: &str) -> Feed {
-        let path = format!("/api/v1/events/stream?after={after}{filter}");
-        let lines = http::stream(self.running().api, &path, &self.token);
-        let mut lines = awaited("the event stream", lines).await.unwrap();
+    /// The event stream after `after`, filtered by what follows in the query. A client that was too slow is cut off and
+    /// resumes, as any client would.
+    pub(crate) fn feed(&self, after: u64, filter: &str) -> Feed {
+        let (api, token, filter) = (self.running().api, self.token.clone(), filter.to_owned());
         let (tell, seen) = watch::channel(Vec::new());
         let reader = tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                if let Some(event) = line.strip_prefix("data:") {
-                    let event: Value = serde_json::from_str(event.trim_start()).unwrap();
-                    tell.send_modify(|events| events.push(event));
+            let mut after = after;
+            loop {
+                let path = format!("/api/v1/events/stream?after={after}{filter}");
+                let Ok(mut lines) = http::stream(api, &path, &token).await else { return };
+                while let Ok(Some(line)) = lines.next_line().await {
+                    if let Some(event) = line.strip_prefix("data:") {
+                        let event: Value = serde_json::from_str(event.trim_start()).unwrap();
+                        after = sequence(&event);
+                        tell.send_modify(|events| events.push(event));
+                    }
                 }
             }
         });

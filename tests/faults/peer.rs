@@ -149,6 +149,11 @@ impl<S: AsyncRead + AsyncWrite> Manager<S> {
         Ok(request)
     }
 
+    /// Listens and says nothing until the other end closes.
+    pub(crate) async fn fall_silent(mut self) -> io::Result<()> {
+        tokio::io::copy(&mut self.requests, &mut tokio::io::sink()).await.map(drop)
+    }
+
     /// Answers whatever comes until the other end closes.
     pub(crate) async fn go_on(mut self) -> io::Result<()> {
         loop {

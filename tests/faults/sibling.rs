@@ -18,19 +18,29 @@ pub(crate) struct Sibling {
 
 impl Sibling {
     pub(crate) async fn start() -> Self {
+        Self::with_secret("gw-secret").await
+    }
+
+    pub(crate) async fn with_secret(secret: &str) -> Self {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        Self { pbx: Server::start(any, Office::recorded(), Faults::default()).await.unwrap() }
+        let mut office = Office::recorded();
+        office.users[0].secret = secret.to_owned();
+        Self { pbx: Server::start(any, office, Faults::default()).await.unwrap() }
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("tcp://{}", self.pbx.addr)
     }
 
     /// Its link `good`, and the lamp of one of its desks.
     pub(crate) fn site(&self) -> String {
-        let link = link("good", &format!("tcp://{}", self.pbx.addr), "");
+        let link = link("good", &self.address(), "");
         format!("{link}[lamps.desk]\nshows = \"device:good/{TO}\"\nvirtual = {{}}\n")
     }
 
     /// What the API streams of it and of its lamp, from the start of the log.
-    pub(crate) async fn feed(gateway: &Gateway) -> Feed {
-        gateway.feed(0, "&link=good&type=link.&type=call.&type=device.").await
+    pub(crate) fn feed(gateway: &Gateway) -> Feed {
+        gateway.feed(0, "&link=good&type=link.&type=call.&type=device.")
     }
 
     /// Waits until the gateway has its whole picture.

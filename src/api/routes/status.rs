@@ -41,6 +41,8 @@ struct Log {
     identity: String,
     first_seq: Seq,
     last_seq: Seq,
+    /// Entries that have a seq and are not on disk yet.
+    unflushed: u64,
     bytes: u64,
     max_bytes: u64,
     entries_per_s: Option<f64>,
@@ -72,6 +74,7 @@ pub(in crate::api) async fn status(State(app): State<AppState>, uri: Uri) -> Res
         identity: app.identity.log.clone(),
         first_seq: first,
         last_seq: last,
+        unflushed: app.log.unflushed(),
         bytes,
         max_bytes: app.log_bytes_max,
         entries_per_s: summary.entries_per_s,

@@ -1,3 +1,5 @@
+//! Who may ask what: every route with every kind of token.
+
 use super::*;
 use crate::api::auth::{Access, Peer};
 use crate::api::router::{Verb, routes};

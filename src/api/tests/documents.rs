@@ -1,3 +1,5 @@
+//! The OpenAPI document, its page, and that both say what the router does.
+
 use std::collections::BTreeSet;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The log read by number: order, filters, limits, trimmed starts.
+
 use super::*;
 use crate::limits::{API_EVENTS_SCAN_MAX, API_LIST_MAX};
 

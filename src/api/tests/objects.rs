@@ -1,3 +1,5 @@
+//! Links, devices, agents, calls, queues, lamps, status and health, as the interface shapes them.
+
 use super::*;
 use crate::event::{DownReason, LinkDownEvent};
 

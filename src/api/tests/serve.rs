@@ -1,3 +1,5 @@
+//! The sockets: bounds, deadlines, and an end that keeps nobody waiting.
+
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};

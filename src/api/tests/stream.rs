@@ -1,3 +1,5 @@
+//! Server-sent events: resume, filters, no gap and no duplicate, slow clients.
+
 use std::time::Duration;
 
 use super::*;

@@ -26,7 +26,7 @@ use super::tell::Tell;
 use super::translate;
 use crate::clock::{Instant, Timestamp};
 use crate::event::{Body, Event, LinkId, LinkResyncedEvent, PbxNativeEvent, QueueId};
-use crate::limits::AMI_NOISE_NAMES_MAX;
+use crate::limits::{AMI_NATIVE_BYTES_MAX, AMI_NOISE_NAMES_MAX};
 use crate::link::known::Known;
 
 /// What a site may set about the translation.
@@ -392,6 +392,11 @@ fn queue_of(message: &Message) -> Option<QueueId> {
 }
 
 fn native(message: &Message) -> Option<Box<RawValue>> {
+    let bytes = message.as_bytes().len();
+    if bytes > AMI_NATIVE_BYTES_MAX {
+        let text = format!(r#"{{"dropped":"{bytes} bytes, a native object has at most {AMI_NATIVE_BYTES_MAX}"}}"#);
+        return RawValue::from_string(text).ok();
+    }
     let mut text = String::new();
     message.write_json(&mut text);
     RawValue::from_string(text).ok()

@@ -100,6 +100,8 @@ pub struct Session {
     /// Lists this PBX answered with "unknown command"; not asked again on this connection.
     absent: [bool; LISTS.len()],
     refused_in_a_row: u32,
+    /// What the last of them was.
+    refused_last: String,
     /// Set by what asks for a snapshot beside the timer.
     resync_asked: bool,
     outputs: VecDeque<Output>,
@@ -153,6 +155,7 @@ impl Session {
             address: String::new(),
             absent: [false; LISTS.len()],
             refused_in_a_row: 0,
+            refused_last: String::new(),
             resync_asked: false,
             outputs: VecDeque::new(),
             answers: VecDeque::new(),
@@ -233,6 +236,11 @@ impl Session {
 
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// Where the last refused message was in the stream, and why; empty before the first.
+    pub fn refused(&self) -> &str {
+        &self.refused_last
     }
 
     /// What was dropped, by the PBX's own name of the event.
@@ -353,9 +361,11 @@ impl Session {
         self.counts.refused += 1;
         self.refused_in_a_row += 1;
         self.resync_asked = true;
+        self.refused_last.clone_from(&found);
         if matches!(self.state, State::Banner { .. }) {
-            self.down(Down::Misbehaved { found: format!("{BANNER_EXPECTED}; {found}") });
-        } else if self.refused_in_a_row >= AMI_REFUSED_IN_A_ROW_MAX {
+            return self.down(Down::Misbehaved { found: format!("{BANNER_EXPECTED}; {found}") });
+        }
+        if self.refused_in_a_row >= AMI_REFUSED_IN_A_ROW_MAX {
             let count = self.refused_in_a_row;
             self.down(Down::Misbehaved { found: format!("{count} messages in a row that are none; the last {found}") });
         }

@@ -3,7 +3,9 @@
 //! TLS is rustls on ring. Without a CA file the system's roots count; a PBX with a certificate of its own needs its CA
 //! (or the certificate itself) in `tls_ca_file`. Nothing is accepted unverified.
 
+use std::io;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -11,10 +13,12 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
 
 use super::{Connect, Stream};
 use crate::config::{Address, Scheme, TlsSettings};
+use crate::limits::LINK_CONNECT_TIMEOUT;
 use crate::link::Down;
 
 /// Certificates are read at each attempt, so that a renewed one counts without a restart.
@@ -27,25 +31,108 @@ pub fn connector(addresses: Vec<Address>, tls: TlsSettings) -> Connect {
 }
 
 async fn connect(address: &Address, site: &TlsSettings) -> Result<Box<dyn Stream>, Down> {
-    let tcp = TcpStream::connect((address.host.as_str(), address.port))
-        .await
-        .map_err(|error| Down::Unreachable { found: error.to_string() })?;
+    let Address { host, port, .. } = address;
+    let unreachable = |found: String| Down::Unreachable { found };
+    let mut late = pin!(sleep(LINK_CONNECT_TIMEOUT));
+    let seconds = LINK_CONNECT_TIMEOUT.as_secs();
+    let tcp = tokio::select! {
+        tcp = TcpStream::connect((host.as_str(), *port)) => tcp.map_err(|error| unreachable(no_connection(&error)))?,
+        () = &mut late => {
+            return Err(unreachable(format!(
+                "no answer within {seconds} s; check the address, and that no firewall drops what is for port {port}"
+            )));
+        }
+    };
     // Actions are small and awaited; a delayed one costs a round trip.
-    tcp.set_nodelay(true).map_err(|error| Down::Unreachable { found: error.to_string() })?;
+    tcp.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
     if address.scheme == Scheme::Tcp {
         return Ok(Box::new(tcp));
     }
-    let unreachable = |found: String| Down::Unreachable { found: format!("TLS: {found}") };
-    let config = client_config(site).map_err(unreachable)?;
-    let name = site.server_name.as_ref().unwrap_or(&address.host);
+    let refused = |found: String| unreachable(format!("TLS: {found}"));
+    let config = client_config(site).map_err(refused)?;
+    let name = site.server_name.as_ref().unwrap_or(host);
     let name = ServerName::try_from(name.clone()).map_err(|_| {
-        unreachable(format!("{name:?} is no name a certificate can have; set `tls_server_name` to the one it has"))
+        refused(format!("{name:?} is no name a certificate can have; set `tls_server_name` to the one it has"))
     })?;
-    let tls = TlsConnector::from(Arc::new(config))
-        .connect(name, tcp)
-        .await
-        .map_err(|error| unreachable(format!("handshake failed: {error}")))?;
-    Ok(Box::new(tls))
+    tokio::select! {
+        tls = TlsConnector::from(Arc::new(config)).connect(name, tcp) => match tls {
+            Ok(tls) => Ok(Box::new(tls)),
+            Err(error) => Err(refused(no_handshake(&error))),
+        },
+        () = &mut late => Err(refused(format!(
+            "connected, but the handshake had no end within {seconds} s; check that {port} is the PBX's TLS port"
+        ))),
+    }
+}
+
+/// A connection that broke while it was read or written.
+pub(super) fn broken(doing: &str, error: &io::Error) -> Down {
+    match tls_fault(error) {
+        // Since TLS 1.3 a client hears only afterwards that its certificate was not taken.
+        Some(fault @ rustls::Error::AlertReceived(_)) => {
+            Down::Unreachable { found: format!("TLS: {}", explain(fault)) }
+        }
+        _ => Down::Closed { said: Some(format!("{doing} failed: {error}")) },
+    }
+}
+
+fn no_connection(error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "; nothing listens there, check the address and that the PBX runs",
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "; check the address and the network",
+        _ => "",
+    };
+    format!("{error}{advice}")
+}
+
+fn no_handshake(error: &io::Error) -> String {
+    match tls_fault(error) {
+        Some(fault) => explain(fault),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "the peer hung up in the handshake; check that this is the PBX's TLS port".to_owned()
+        }
+        None => format!("handshake failed: {error}"),
+    }
+}
+
+fn tls_fault(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// What was expected, what was found, and the key to look at.
+fn explain(fault: &rustls::Error) -> String {
+    use rustls::AlertDescription as Alert;
+    use rustls::CertificateError as Bad;
+    match fault {
+        rustls::Error::InvalidMessage(_) => {
+            "expected a TLS handshake, found bytes that are none; check that this is the PBX's TLS port, or use tcp://"
+                .to_owned()
+        }
+        rustls::Error::InvalidCertificate(bad) => match bad {
+            Bad::UnknownIssuer => {
+                "the PBX's certificate is from no authority this link trusts; set `tls_ca_file` to the authority's, or \
+                 to the PBX's own certificate"
+                    .to_owned()
+            }
+            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
+                format!("{fault}; set `tls_server_name` to a name the certificate has")
+            }
+            Bad::Expired | Bad::ExpiredContext { .. } => {
+                format!("{fault}; renew it on the PBX, or set this box's clock")
+            }
+            Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
+                format!("{fault}; set this box's clock")
+            }
+            _ => fault.to_string(),
+        },
+        rustls::Error::AlertReceived(Alert::CertificateRequired) => {
+            "the PBX wants a certificate of ours; set `tls_client_cert_file` and `tls_client_key_file`".to_owned()
+        }
+        rustls::Error::AlertReceived(
+            Alert::UnknownCA | Alert::BadCertificate | Alert::CertificateUnknown | Alert::CertificateExpired,
+        ) => format!("the PBX does not take our certificate ({fault}); check `tls_client_cert_file`"),
+        _ => format!("handshake failed: {fault}"),
+    }
 }
 
 fn client_config(site: &TlsSettings) -> Result<ClientConfig, String> {

@@ -64,6 +64,15 @@ impl Asterisk {
         boot(root)
     }
 
+    /// Starts it, and keeps it from booting to the end: managers can connect, and are told that it is not ready.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_held(root: &Root) -> Result<Booting> {
+        write_configuration(root)?;
+        Booting::spawn_held(root)
+    }
+
     /// The answer to a console command.
     ///
     /// # Errors
@@ -74,6 +83,11 @@ impl Asterisk {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it wrote to its log: notices, warnings, errors.
+    pub fn said(&self) -> String {
+        fs::read_to_string(self.root.lab().join("log/full")).unwrap_or_default()
     }
 
     /// As a power cut would: nothing is said to phones or managers.
@@ -103,6 +117,18 @@ impl Asterisk {
         Ok(())
     }
 
+    /// Boots again with its database gone, as after a power cut before that was written: nobody is registered.
+    ///
+    /// # Errors
+    /// It did not boot.
+    pub fn boot_forgetful(&mut self) -> Result<()> {
+        self.kill();
+        for part in ["astdb.sqlite3", "astdb.sqlite3-journal"] {
+            fs::remove_file(self.root.lab().join("varlib").join(part)).ok();
+        }
+        self.boot_again()
+    }
+
     /// Leaves it running behind; `lab stop` ends it.
     pub fn leave(self) {
         std::mem::forget(self);
@@ -128,42 +154,78 @@ impl Drop for Asterisk {
     }
 }
 
-fn boot(root: &Root) -> Result<Asterisk> {
-    let lab = root.lab();
-    for left in ["run/asterisk.pid", "run/asterisk.ctl"] {
-        fs::remove_file(lab.join(left)).ok();
+/// An Asterisk that is not ready yet.
+#[derive(Debug)]
+pub struct Booting {
+    asterisk: Asterisk,
+    booted: UnixDatagram,
+    /// What it reads its last configuration from: as long as this end is open it waits for more.
+    gate: Option<fs::File>,
+}
+
+impl Booting {
+    fn spawn(root: &Root) -> Result<Self> {
+        let lab = root.lab();
+        for left in ["run/asterisk.pid", "run/asterisk.ctl"] {
+            fs::remove_file(lab.join(left)).ok();
+        }
+        // An abstract name lives in the network namespace: a chroot does not hide it and nothing is left on disk.
+        let name = format!("lamplighter-lab-{}", std::process::id());
+        let booted = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)
+            .context("cannot make the socket on which Asterisk says that it is ready")?;
+        booted.set_read_timeout(Some(LOOK_EVERY))?;
+
+        let said = fs::File::create(lab.join("console.log"))?;
+        let mut command = root.command_as_asterisk("asterisk");
+        command.args(["-f", "-C", "/lab/etc/asterisk.conf"]).env("NOTIFY_SOCKET", format!("@{name}"));
+        command.stdout(said.try_clone()?).stderr(said).stdin(Stdio::null()).process_group(0);
+        let child = command.spawn().context("cannot run chroot")?;
+        Ok(Self { asterisk: Asterisk { root: root.clone(), child }, booted, gate: None })
     }
-    // An abstract name lives in the network namespace: a chroot does not hide it and nothing is left on disk.
-    let name = format!("lamplighter-lab-{}", std::process::id());
-    let booted = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)
-        .context("cannot make the socket on which Asterisk says that it is ready")?;
-    booted.set_read_timeout(Some(LOOK_EVERY))?;
 
-    let said = fs::File::create(lab.join("console.log"))?;
-    let mut command = root.command_as_asterisk("asterisk");
-    command.args(["-f", "-C", "/lab/etc/asterisk.conf"]).env("NOTIFY_SOCKET", format!("@{name}"));
-    command.stdout(said.try_clone()?).stderr(said).stdin(Stdio::null()).process_group(0);
-    let child = command.spawn().context("cannot run chroot")?;
-    let mut asterisk = Asterisk { root: root.clone(), child };
+    fn spawn_held(root: &Root) -> Result<Self> {
+        let (dialplan, gate) = (root.lab().join("etc/extensions.conf"), root.lab().join("run/gate"));
+        fs::remove_file(&gate).ok();
+        run(root.command("mkfifo").args(["--mode=666", "/lab/run/gate"]))?;
+        // The dialplan is read late in a boot, after the manager interface answers.
+        let mut text = fs::read_to_string(&dialplan)?;
+        text.push_str("\n#exec /bin/cat /lab/run/gate\n");
+        fs::write(&dialplan, text)?;
+        // Opened for reading too, so that it does not wait for the reader at the other end.
+        let gate = fs::File::options().read(true).write(true).open(gate)?;
+        Ok(Self { gate: Some(gate), ..Self::spawn(root)? })
+    }
 
-    let mut left = BOOT_MAX;
-    let mut message = [0; 512];
-    loop {
-        match booted.recv(&mut message) {
-            Ok(n) if message[..n].starts_with(b"READY=1") => return Ok(asterisk),
-            Ok(_) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                left = left.saturating_sub(LOOK_EVERY);
+    /// Lets it boot to the end, and returns when it has.
+    ///
+    /// # Errors
+    /// It did not boot; the message ends with its log.
+    pub fn finish(mut self) -> Result<Asterisk> {
+        drop(self.gate.take());
+        let mut left = BOOT_MAX;
+        let mut message = [0; 512];
+        loop {
+            match self.booted.recv(&mut message) {
+                Ok(n) if message[..n].starts_with(b"READY=1") => return Ok(self.asterisk),
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    left = left.saturating_sub(LOOK_EVERY);
+                }
+                // A signal to this process, as one of another child's end, interrupts a receive that has a time limit.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
             }
-            // A signal to this process, as one of another child's end, interrupts a receive that has a time limit.
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
+            let asterisk = &mut self.asterisk;
+            if let Some(ended) = asterisk.child.try_wait()? {
+                bail!("Asterisk ended while booting ({ended}):\n{}", last_words(&asterisk.root));
+            }
+            ensure!(!left.is_zero(), "Asterisk is not booted after {BOOT_MAX:?}:\n{}", last_words(&asterisk.root));
         }
-        if let Some(ended) = asterisk.child.try_wait()? {
-            bail!("Asterisk ended while booting ({ended}):\n{}", last_words(root));
-        }
-        ensure!(!left.is_zero(), "Asterisk is not booted after {BOOT_MAX:?}:\n{}", last_words(root));
     }
+}
+
+fn boot(root: &Root) -> Result<Asterisk> {
+    Booting::spawn(root)?.finish()
 }
 
 fn console(root: &Root, command: &str) -> Result<String> {

@@ -10,7 +10,7 @@
 mod asterisk;
 mod root;
 
-pub use asterisk::Asterisk;
+pub use asterisk::{Asterisk, Booting};
 pub use root::{Root, cache_dir, is_root};
 
 /// The manager interface, plain.

@@ -8,7 +8,7 @@ use std::mem;
 
 use crate::clock::Instant;
 use crate::event::{Body, Event};
-use crate::limits::{AMI_SNAPSHOT_EVENTS_MAX, AMI_SNAPSHOT_TRIES, AMI_SNAPSHOT_WAIT};
+use crate::limits::{AMI_SNAPSHOT_BYTES_MAX, AMI_SNAPSHOT_EVENTS_MAX, AMI_SNAPSHOT_TRIES, AMI_SNAPSHOT_WAIT};
 use crate::link::ami::codec::{Action, Message};
 use crate::link::{Down, Output};
 
@@ -47,17 +47,19 @@ pub(super) struct Gathering {
     /// The model was up to date before: should this snapshot fail, what was kept is told all the same.
     live_before: bool,
     kept: Vec<(Instant, Message)>,
+    kept_bytes: usize,
 }
 
 impl Gathering {
     fn new(tries: u32, live_before: bool, deadline: Instant) -> Self {
-        Self { tries, deadline, list: 0, action: ActionId(0), live_before, kept: Vec::new() }
+        Self { tries, deadline, list: 0, action: ActionId(0), live_before, kept: Vec::new(), kept_bytes: 0 }
     }
 
     /// Keeps a live event for after the lists; false when that was the last there is room for.
     pub(super) fn keep(&mut self, message: &Message, now: Instant) -> bool {
         self.kept.push((now, message.clone()));
-        self.kept.len() < AMI_SNAPSHOT_EVENTS_MAX
+        self.kept_bytes += message.as_bytes().len();
+        self.kept.len() < AMI_SNAPSHOT_EVENTS_MAX && self.kept_bytes < AMI_SNAPSHOT_BYTES_MAX
     }
 }
 

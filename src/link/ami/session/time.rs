@@ -107,6 +107,12 @@ impl Session {
 
     fn silent(&mut self, now: Instant) {
         let heard = self.keep_alive.as_ref().map_or(now, |keep_alive| keep_alive.heard);
-        self.down(Down::Silent { after: now.saturating_duration_since(heard) });
+        let after = now.saturating_duration_since(heard);
+        if self.refused_in_a_row == 0 {
+            return self.down(Down::Silent { after });
+        }
+        // Bytes that make no message are no silence: an endless line is one of them.
+        let found = format!("{}, and no message in the {after:.0?} after the last good one", self.refused_last);
+        self.down(Down::Misbehaved { found });
     }
 }
