@@ -3,8 +3,10 @@
 //!
 //! Shape: for each seed one runtime whose clock jumps to the next thing to do, with a gateway ([`house`]), an office
 //! behind a bad network ([`exchange`]), a list of faults ([`script`]), a slow consumer ([`follower`]) and what must be
-//! so ([`truth`]). A seed repeats its run exactly; a failure prints it.
+//! so ([`truth`]). A seed repeats its run but for the order within a millisecond; a failure prints it.
 //! `LAMPLIGHTER_SEED` runs one seed, `LAMPLIGHTER_SEEDS` so many, `LAMPLIGHTER_MINUTES` as many minutes of each.
+
+#![allow(clippy::unwrap_used, reason = "a simulation that cannot be set up is a failure")]
 
 mod exchange;
 mod follower;
@@ -16,12 +18,14 @@ mod truth;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use lamplighter::limits::LOG_UNFLUSHED_ENTRIES_MAX;
 use sim_pbx::ami::Office;
 use tokio::time::{sleep, sleep_until};
 
 use crate::house::House;
+use crate::script::Act;
 
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 32;
 const MINUTES: u64 = 60;
 /// How busy the office is; 1 is a call every few seconds.
 const SPEED: f64 = 0.35;
@@ -59,20 +63,23 @@ fn an_hour_of_faults_leaves_the_truth_for_every_seed() {
     assert!(failed.is_empty(), "seeds {failed:?} failed; LAMPLIGHTER_SEED={} repeats the first", failed[0]);
 }
 
-/// Without it a failing seed could not be looked at again.
+/// Without it a failing seed could not be looked at again. Two tasks that wake in the same millisecond may run in either
+/// order, since tokio chooses at random, so their entries may change places; nothing else may differ.
 #[test]
-fn a_seed_repeats_its_run_to_the_last_byte() {
+fn a_seed_repeats_its_run() {
     let run = || {
         in_virtual_time(async {
             let (mut house, mut rng) = (House::new(11, SPEED, Office::demo()).await, fastrand::Rng::with_seed(11));
             stretch(&mut house, &mut rng).await;
             house.come_to_rest().await;
-            house.tail.marks().to_vec()
+            let mut marks = house.tail.marks().to_vec();
+            marks.sort_unstable();
+            marks
         })
     };
     let (first, second) = (run(), run());
-    let differs = first.iter().zip(&second).position(|(first, second)| first != second);
-    assert_eq!((differs, first.len()), (None, second.len()), "the entry at which two runs of one seed part");
+    let differ = first.iter().filter(|mark| second.binary_search(mark).is_err()).count();
+    assert_eq!((differ, first.len()), (0, second.len()), "entries of one run that the other does not have");
 }
 
 /// An office at work and then a silent one, over a network without a fault.
@@ -93,6 +100,31 @@ fn nothing_but_a_fault_costs_a_link() {
         assert_eq!(house.exchange.connects(), 1, "and was connected once");
         house.exchange.thaw();
         house.come_to_rest().await;
+    });
+}
+
+/// More events than the log may hold unflushed: the link stops reading, the PBX waits, nobody is cut off.
+#[test]
+fn a_flood_over_a_store_that_fails_loses_nothing() {
+    const EVENTS: usize = 20_000;
+    in_virtual_time(async {
+        let mut house = House::at_rest(0, Office::demo()).await;
+        house.start().await;
+        house.settle().await;
+        house.act(Act::StoreFails).await;
+        for _ in 0..2 {
+            house.act(Act::Flood { events: EVENTS }).await;
+            for _ in 0..30 {
+                sleep(Duration::from_secs(1)).await;
+                house.look().await;
+            }
+        }
+        let unflushed = house.gateway.as_ref().map_or(0, |gateway| gateway.stats.unflushed());
+        assert!(unflushed >= LOG_UNFLUSHED_ENTRIES_MAX as u64, "the log is full: {unflushed}");
+        house.act(Act::StoreRecovers).await;
+        house.come_to_rest().await;
+        assert_eq!(house.tail.named("Flood"), 2 * EVENTS, "user events in the log");
+        assert_eq!(house.tail.downs, [""; 0], "the link stood all the time");
     });
 }
 
@@ -140,7 +172,7 @@ async fn stretch(house: &mut House, rng: &mut fastrand::Rng) {
     let began = house.clock.now();
     for (at, act) in script::acts(rng, STRETCH) {
         while house.clock.now() < began + at {
-            let next = (house.clock.now() + Duration::from_millis(rng.u64(20..2500))).min(began + at);
+            let next = (house.clock.now() + Duration::from_millis(rng.u64(20..4000))).min(began + at);
             sleep_until(next).await;
             house.look().await;
         }

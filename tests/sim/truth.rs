@@ -175,7 +175,7 @@ fn connections(exchange: &Exchange, link: &LinkState, differences: &mut Vec<Stri
         };
         let expected: &[ConnectionState] = match state {
             _ if queued.contains(name) => &[ConnectionState::Queued],
-            "Down" | "Ring" => &[ConnectionState::Initiated, ConnectionState::Fail],
+            "Down" | "Ring" | "Busy" => &[ConnectionState::Initiated, ConnectionState::Fail],
             "Ringing" => &[ConnectionState::Alerting],
             _ => &[ConnectionState::Connected, ConnectionState::Hold],
         };
