@@ -25,7 +25,7 @@ use tokio::time::{sleep, sleep_until};
 use crate::house::House;
 use crate::script::Act;
 
-const SEEDS: u64 = 32;
+const SEEDS: u64 = 24;
 const MINUTES: u64 = 60;
 /// How busy the office is; 1 is a call every few seconds.
 const SPEED: f64 = 0.35;
