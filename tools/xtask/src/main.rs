@@ -15,6 +15,8 @@ cargo xtask COMMAND
   check         what every change needs: formatting, clippy without warnings, all tests that need no lab, tidy
   test          everything: installs or names what is missing, then all tests, then the scenarios on a real
                 Asterisk; the last line says `N passed, N failed, N skipped`
+  sim [SEEDS]   the virtual office under faults, so many seeds (500 unless said), an hour of its time each; minutes to hours
+  bench [WHAT]  figures beside yardsticks: parse, gateway, latency, store, or all; builds a release first
   lab build     builds the Asterisk root, once, into the cache (about a minute, 100 MB of packages)
   lab start     starts that Asterisk on this machine's loopback and leaves it running, to try things by hand
   lab stop      ends it
@@ -37,6 +39,10 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["check"] => check(),
         ["test"] => tests::everything(),
+        ["sim"] => simulate("500"),
+        ["sim", seeds] => simulate(seeds),
+        ["bench"] => bench("all"),
+        ["bench", what] => bench(what),
         ["lab", "build"] => lab::build().map(|()| true),
         ["lab", "start"] => lab::start().map(|()| true),
         ["lab", "stop"] => lab::stop().map(|()| true),
@@ -75,6 +81,26 @@ fn check() -> Result<bool> {
     let count = tests::run(&["test", "--workspace", "--no-fail-fast"])?;
     println!("{count}");
     Ok(count.failed == 0)
+}
+
+fn simulate(seeds: &str) -> Result<bool> {
+    if seeds.parse::<u32>().is_err() {
+        bail!("sim: expected a number of seeds, found `{seeds}`");
+    }
+    step("simulation");
+    let mut hours = cargo(&["test", "--package", "lamplighter", "--test", "sim", "hour", "--", "--nocapture"]);
+    hours.env("LAMPLIGHTER_SEEDS", seeds);
+    succeed(hours, "the seed printed above repeats the run: LAMPLIGHTER_SEED=… cargo test --test sim hour")?;
+    Ok(true)
+}
+
+fn bench(what: &str) -> Result<bool> {
+    step("release build");
+    succeed(cargo(&["build", "--release", "--workspace"]), "mend what cargo names above")?;
+    step("benchmarks");
+    let run = ["run", "--release", "--quiet", "--package", "load-gen", "--", what];
+    succeed(cargo(&run), "load-gen says what it needs")?;
+    Ok(true)
 }
 
 /// A line that says what the following output belongs to.
