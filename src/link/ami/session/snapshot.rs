@@ -4,6 +4,7 @@
 //! model after all lists are complete, in their order. The PBX writes both from one place in their order, so the last word about a
 //! thing is in the list or in an event kept behind it, never before both.
 
+use std::fmt;
 use std::mem;
 
 use crate::clock::Instant;
@@ -146,6 +147,7 @@ impl Session {
                 self.pending.remove(id);
                 match cut {
                     None => self.ask_list(list + 1, now),
+                    Some(Cut::Short { .. }) if self.counted_wrong_before() => self.ask_list(list + 1, now),
                     Some(cut) => self.snapshot_failed(&format!("{} {cut}", LISTS[list].action), now),
                 }
             }
@@ -198,6 +200,12 @@ impl Session {
         Some((gathering.tries, gathering.live_before))
     }
 
+    /// A list that is short twice in a row was not cut on the way: this PBX counts otherwise, and its word for the end
+    /// counts more than its number.
+    fn counted_wrong_before(&self) -> bool {
+        matches!(&self.state, State::Snapshot(gathering) if gathering.tries >= AMI_SNAPSHOT_TRIES)
+    }
+
     fn awaited_list(&self, id: ActionId) -> Option<usize> {
         match &self.state {
             State::Snapshot(gathering) if gathering.action == id => Some(gathering.list),
@@ -206,12 +214,30 @@ impl Session {
     }
 }
 
-/// What is wrong with a list's end, if anything.
-fn list_cut(end: &Message, items: u64) -> Option<String> {
+/// What is wrong with a list's end.
+enum Cut {
+    /// It ended with another word than `Complete`.
+    Word(String),
+    Short {
+        announced: u64,
+        items: u64,
+    },
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Word(word) => write!(f, "ended with \"{word}\""),
+            Self::Short { announced, items } => write!(f, "announced {announced} items and sent {items}"),
+        }
+    }
+}
+
+fn list_cut(end: &Message, items: u64) -> Option<Cut> {
     let word = end.get("EventList").unwrap_or(b"Complete");
     if !word.eq_ignore_ascii_case(b"Complete") {
-        return Some(format!("ended with \"{}\"", said(word)));
+        return Some(Cut::Word(said(word)));
     }
     let announced: u64 = std::str::from_utf8(end.get("ListItems")?).ok()?.trim().parse().ok()?;
-    (items < announced).then(|| format!("announced {announced} items and sent {items}"))
+    (items < announced).then_some(Cut::Short { announced, items })
 }
