@@ -3,110 +3,9 @@
 //! Source: the public interface, sections 2 and 6.
 //! Not supported: USB lights and MQTT lamps; the keys are known, and using them is a fault.
 
-use std::fmt;
-
 use super::fault::{Problem, nearest};
 use super::reader::{Item, Section};
-use crate::event::{AgentId, DeviceId, LinkId, QueueId};
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lamp {
-    pub shows: Shows,
-    pub output: Output,
-}
-
-/// The one thing whose state a lamp tells.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Shows {
-    Device(LinkId, DeviceId),
-    Agent(LinkId, AgentId),
-    Queue(LinkId, QueueId),
-    Link(LinkId),
-    /// The box itself: every link, the log, the lamps.
-    Gateway,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    Gpio(Gpio),
-    Led(Led),
-    /// Drawn by whoever looks; no hardware.
-    Virtual,
-}
-
-/// At least one colour has a line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gpio {
-    pub red: Option<GpioLine>,
-    pub green: Option<GpioLine>,
-    pub blue: Option<GpioLine>,
-    /// The lamp lights when the line is low. Default false.
-    pub active_low: bool,
-}
-
-/// `gpiochip0:17`, or a line by the name its board gives it: `gpiochip0:STATUS_RED`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct GpioLine {
-    pub chip: String,
-    pub line: LineName,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LineName {
-    Offset(u32),
-    Named(String),
-}
-
-/// LEDs of the kernel's LED class, by their names there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Led {
-    /// At least one of them.
-    Colours { red: Option<String>, green: Option<String>, blue: Option<String> },
-    /// One LED of whatever colour: lit for every pattern that is lit.
-    Single(String),
-}
-
-impl Shows {
-    pub fn link(&self) -> Option<&LinkId> {
-        match self {
-            Self::Device(link, _) | Self::Agent(link, _) | Self::Queue(link, _) | Self::Link(link) => Some(link),
-            Self::Gateway => None,
-        }
-    }
-}
-
-/// As the configuration writes it.
-impl fmt::Display for Shows {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Device(link, device) => write!(f, "device:{link}/{device}"),
-            Self::Agent(link, agent) => write!(f, "agent:{link}/{agent}"),
-            Self::Queue(link, queue) => write!(f, "queue:{link}/{queue}"),
-            Self::Link(link) => write!(f, "link:{link}"),
-            Self::Gateway => f.write_str("gateway"),
-        }
-    }
-}
-
-impl fmt::Display for GpioLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.line {
-            LineName::Offset(offset) => write!(f, "{}:{offset}", self.chip),
-            LineName::Named(name) => write!(f, "{}:{name}", self.chip),
-        }
-    }
-}
-
-impl Output {
-    /// `gpio`, `led` or `virtual`.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Gpio(_) => "gpio",
-            Self::Led(_) => "led",
-            Self::Virtual => "virtual",
-        }
-    }
-}
+use crate::lamp::{GpioLine, GpioSettings, LedSettings, LineRef, OutputSettings, Shows, SiteLamp};
 
 const SHOWS_EXPECTED: &str =
     r#""device:LINK/DEVICE", "agent:LINK/AGENT", "queue:LINK/QUEUE", "link:LINK" or "gateway""#;
@@ -124,7 +23,7 @@ pub(super) struct Claim {
 }
 
 /// Reads one lamp; what it claims is told even where the rest of it is at fault.
-pub(super) fn read(section: Section<'_>, links: &[&str], claims: &mut Vec<Claim>) -> Option<Lamp> {
+pub(super) fn read(section: Section<'_>, links: &[&str], claims: &mut Vec<Claim>) -> Option<SiteLamp> {
     let shows = match section.item("shows") {
         Some(item) => shows(&item, links),
         None => {
@@ -134,7 +33,7 @@ pub(super) fn read(section: Section<'_>, links: &[&str], claims: &mut Vec<Claim>
     };
     let output = output(&section, claims);
     section.finish();
-    Some(Lamp { shows: shows?, output: output? })
+    Some(SiteLamp { shows: shows?, output: output? })
 }
 
 fn shows(item: &Item<'_>, links: &[&str]) -> Option<Shows> {
@@ -156,26 +55,13 @@ fn shows(item: &Item<'_>, links: &[&str]) -> Option<Shows> {
 }
 
 fn parse_shows(text: &str) -> Option<Shows> {
-    if text == "gateway" {
-        return Some(Shows::Gateway);
-    }
-    let (kind, rest) = text.split_once(':')?;
-    if text.chars().any(char::is_control) || rest.len() > NAME_CHARS_MAX {
+    if text.chars().any(char::is_control) || text.len() > 2 * NAME_CHARS_MAX {
         return None;
     }
-    if kind == "link" {
-        return (!rest.is_empty() && !rest.contains('/')).then(|| Shows::Link(LinkId::new(rest)));
-    }
-    let (link, of) = rest.split_once('/').filter(|(link, of)| !link.is_empty() && !of.is_empty())?;
-    match kind {
-        "device" => Some(Shows::Device(LinkId::new(link), DeviceId::new(of))),
-        "agent" => Some(Shows::Agent(LinkId::new(link), AgentId::new(of))),
-        "queue" => Some(Shows::Queue(LinkId::new(link), QueueId::new(of))),
-        _ => None,
-    }
+    text.parse().ok()
 }
 
-fn output(section: &Section<'_>, claims: &mut Vec<Claim>) -> Option<Output> {
+fn output(section: &Section<'_>, claims: &mut Vec<Claim>) -> Option<OutputSettings> {
     let items = OUTPUTS.map(|name| section.item(name));
     let given: Vec<&str> = OUTPUTS.into_iter().filter(|name| section.has(name)).collect();
     if given.len() > 1 {
@@ -189,7 +75,7 @@ fn output(section: &Section<'_>, claims: &mut Vec<Claim>) -> Option<Output> {
     outputs.into_iter().flatten().next().filter(|_| given.len() == 1)
 }
 
-fn one_output(item: Item<'_>, claims: &mut Vec<Claim>) -> Option<Output> {
+fn one_output(item: Item<'_>, claims: &mut Vec<Claim>) -> Option<OutputSettings> {
     let kind = item.key.rsplit('.').next().unwrap_or_default().to_owned();
     if kind == "usb" || kind == "mqtt" {
         let what = format!("a lamp on {kind}");
@@ -198,16 +84,16 @@ fn one_output(item: Item<'_>, claims: &mut Vec<Claim>) -> Option<Output> {
     }
     let section = item.section()?;
     match kind.as_str() {
-        "gpio" => gpio(section, claims).map(Output::Gpio),
-        "led" => led(section, claims).map(Output::Led),
+        "gpio" => gpio(section, claims).map(OutputSettings::Gpio),
+        "led" => led(section, claims).map(OutputSettings::Led),
         _ => {
             section.finish();
-            Some(Output::Virtual)
+            Some(OutputSettings::Virtual)
         }
     }
 }
 
-fn gpio(section: Section<'_>, claims: &mut Vec<Claim>) -> Option<Gpio> {
+fn gpio(section: Section<'_>, claims: &mut Vec<Claim>) -> Option<GpioSettings> {
     let mut colour = |name| match section.item(name) {
         None => Some(None),
         Some(item) => {
@@ -225,10 +111,10 @@ fn gpio(section: Section<'_>, claims: &mut Vec<Claim>) -> Option<Gpio> {
     }
     section.finish();
     let [red, green, blue] = colours;
-    Some(Gpio { red: red?, green: green?, blue: blue?, active_low: active_low? })
+    Some(GpioSettings { red: red?, green: green?, blue: blue?, active_low: active_low? })
 }
 
-fn led(section: Section<'_>, claims: &mut Vec<Claim>) -> Option<Led> {
+fn led(section: Section<'_>, claims: &mut Vec<Claim>) -> Option<LedSettings> {
     let mut colour = |name| match section.item(name) {
         None => Some(None),
         Some(item) => {
@@ -254,7 +140,7 @@ fn led(section: Section<'_>, claims: &mut Vec<Claim>) -> Option<Led> {
     }
     section.finish();
     let (red, green, blue, single) = (red?, green?, blue?, single?);
-    fine.then(|| single.map_or(Led::Colours { red, green, blue }, Led::Single))
+    fine.then(|| single.map_or(LedSettings::Colours { red, green, blue }, LedSettings::Single))
 }
 
 fn parse_line(text: &str) -> Option<GpioLine> {
@@ -264,8 +150,8 @@ fn parse_line(text: &str) -> Option<GpioLine> {
         return None;
     }
     let offset = line.parse().ok().filter(|_| line.bytes().all(|b| b.is_ascii_digit()));
-    let line = offset.map_or_else(|| LineName::Named(line.to_owned()), LineName::Offset);
-    Some(GpioLine { chip: chip.to_owned(), line })
+    let line = offset.map_or_else(|| LineRef::Name(line.to_owned()), LineRef::Offset);
+    Some(GpioLine { chip: Some(chip.to_owned()), line })
 }
 
 /// The name becomes part of a path, so it is one path component and no other place.

@@ -21,9 +21,8 @@ mod units;
 
 pub use fault::{Fault, Problem};
 pub use file::load;
-pub use lamp::{Gpio, GpioLine, Lamp, Led, LineName, Output, Shows};
 pub use link::{Address, AgentNames, AmiLink, ClientCert, Dialect, Link, Login, Native, Scheme, TlsSettings};
-pub use pattern::{Effect, PatternOverride};
+pub use pattern::PatternOverride;
 pub use units::{parse_colour, parse_duration, parse_size, show_duration, show_size};
 
 use std::collections::BTreeMap;
@@ -36,6 +35,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use crate::event::{GatewayId, LampId, LampState, LinkId};
+use crate::lamp::SiteLamp;
 use crate::limits::{API_LISTENERS_MAX, CONFIG_BYTES_MAX, LAMPS_MAX, LINKS_MAX};
 use reader::{Document, Item, Section};
 
@@ -44,7 +44,7 @@ use reader::{Document, Item, Section};
 pub struct Config {
     pub gateway: Gateway,
     pub links: BTreeMap<LinkId, Link>,
-    pub lamps: BTreeMap<LampId, Lamp>,
+    pub lamps: BTreeMap<LampId, SiteLamp>,
     pub patterns: BTreeMap<LampState, PatternOverride>,
     pub api: Api,
     pub log: Log,
@@ -195,7 +195,7 @@ fn links(root: &Section<'_>) -> BTreeMap<LinkId, Link> {
     items.into_iter().filter_map(|(name, item)| Some((LinkId::new(name), link::read(item.section()?)?))).collect()
 }
 
-fn lamps(doc: &Document<'_>, root: &Section<'_>) -> BTreeMap<LampId, Lamp> {
+fn lamps(doc: &Document<'_>, root: &Section<'_>) -> BTreeMap<LampId, SiteLamp> {
     // A link at fault still counts as configured: its lamps are not wrong because of it.
     let links: Vec<&str> = root
         .item("links")

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use lamp_pattern::Effect;
+
 use super::fault::{Problem, nearest};
 use super::reader::{Item, Section};
 use super::units::{COLOUR_EXPECTED, parse_colour};
@@ -21,16 +23,6 @@ pub struct PatternOverride {
     pub duty: Option<u8>,
     /// Percent, 1 to 100; for dark, `effect = "off"`.
     pub brightness: Option<u8>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    Solid,
-    Blink,
-    Pulse,
-    /// Two short blinks, then a pause.
-    Flash,
-    Off,
 }
 
 const PERIOD: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);

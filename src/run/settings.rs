@@ -3,15 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lamp_pattern::{Colour, Effect, Pattern};
+use lamp_pattern::{Colour, Pattern};
 use tokio::sync::watch;
 
 use crate::api::{self, Scopes, TokenVerifier};
 use crate::config::{self, AgentNames, Config, Dialect, Native};
 use crate::event::{LinkId, Seq};
-use crate::lamp::{
-    GpioLine, GpioSettings, LampSettings, LedSettings, LineRef, OutputSettings, Patterns, Shows, SiteLamp,
-};
+use crate::lamp::{LampSettings, Patterns};
 use crate::link::ami::model::{AgentNaming, Model, ModelSettings, NativeMode};
 use crate::link::ami::session::{LoginMethod, Session, SessionSettings};
 use crate::link::known::Known;
@@ -56,64 +54,18 @@ pub(super) fn session(id: &LinkId, link: &config::Link, known: Known, seed: u64)
 }
 
 pub(super) fn lamp_settings(config: &Config) -> LampSettings {
-    let lamp = |lamp: &config::Lamp| SiteLamp { shows: shows(&lamp.shows), output: output(&lamp.output) };
     let patterns = config.patterns.iter().fold(Patterns::default(), |patterns, (state, site)| {
         let pattern = overridden(patterns.of(*state), site);
         patterns.with(*state, pattern)
     });
-    LampSettings {
-        lamps: config.lamps.iter().map(|(id, it)| (id.clone(), lamp(it))).collect(),
-        patterns,
-        links: config.links.keys().cloned().collect(),
-    }
-}
-
-fn shows(shows: &config::Shows) -> Shows {
-    match shows {
-        config::Shows::Device(link, device) => Shows::Device(link.clone(), device.clone()),
-        config::Shows::Agent(link, agent) => Shows::Agent(link.clone(), agent.clone()),
-        config::Shows::Queue(link, queue) => Shows::Queue(link.clone(), queue.clone()),
-        config::Shows::Link(link) => Shows::Link(link.clone()),
-        config::Shows::Gateway => Shows::Gateway,
-    }
-}
-
-fn output(output: &config::Output) -> OutputSettings {
-    match output {
-        config::Output::Gpio(gpio) => OutputSettings::Gpio(GpioSettings {
-            red: gpio.red.as_ref().map(line),
-            green: gpio.green.as_ref().map(line),
-            blue: gpio.blue.as_ref().map(line),
-            active_low: gpio.active_low,
-        }),
-        config::Output::Led(config::Led::Colours { red, green, blue }) => {
-            let (red, green, blue) = (red.clone(), green.clone(), blue.clone());
-            OutputSettings::Led(LedSettings::Colours { red, green, blue })
-        }
-        config::Output::Led(config::Led::Single(name)) => OutputSettings::Led(LedSettings::Single(name.clone())),
-        config::Output::Virtual => OutputSettings::Virtual,
-    }
-}
-
-fn line(line: &config::GpioLine) -> GpioLine {
-    let chip = Some(line.chip.clone());
-    match &line.line {
-        config::LineName::Offset(offset) => GpioLine { chip, line: LineRef::Offset(*offset) },
-        config::LineName::Named(name) => GpioLine { chip, line: LineRef::Name(name.clone()) },
-    }
+    LampSettings { lamps: config.lamps.clone(), patterns, links: config.links.keys().cloned().collect() }
 }
 
 fn overridden(default: Pattern, site: &config::PatternOverride) -> Pattern {
     let millis = |period: std::time::Duration| u32::try_from(period.as_millis()).unwrap_or(u32::MAX);
     Pattern {
         colour: site.colour.map_or(default.colour, |[r, g, b]| Colour { r, g, b }),
-        effect: site.effect.map_or(default.effect, |effect| match effect {
-            config::Effect::Solid => Effect::Solid,
-            config::Effect::Blink => Effect::Blink,
-            config::Effect::Pulse => Effect::Pulse,
-            config::Effect::Flash => Effect::Flash,
-            config::Effect::Off => Effect::Off,
-        }),
+        effect: site.effect.unwrap_or(default.effect),
         period_ms: site.period.map_or(default.period_ms, millis),
         duty: site.duty.unwrap_or(default.duty),
         brightness: site.brightness.unwrap_or(default.brightness),

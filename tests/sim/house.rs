@@ -320,7 +320,7 @@ impl House {
     }
 }
 
-fn lamp_of(lamp: &lamplighter::config::Lamp) -> String {
+fn lamp_of(lamp: &lamplighter::lamp::SiteLamp) -> String {
     format!("should of {:?}", lamp.shows)
 }
 

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lamplighter::config::Shows;
 use lamplighter::event::{AgentState, ConnectionState, DeviceState, LampState};
+use lamplighter::lamp::Shows;
 use lamplighter::state::{LinkState, State};
 use sim_pbx::ami::{AmiPbx, CallView, DeviceState as Told, Stage};
 
