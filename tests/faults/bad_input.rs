@@ -193,6 +193,9 @@ async fn a_flood_of_the_largest_events() {
     let mut house = House::with(&peer.tcp(), "").await;
     house.keeps_up_until(&mut told).await;
     house.memory_stays_below(MEMORY_MAX);
+    let told = house.gateway.get("/api/v1/events?link=bad&type=pbx.native&limit=1").await;
+    let dropped = told["events"][0]["data"]["native"]["dropped"].as_str().unwrap();
+    assert!(dropped.ends_with("bytes, a native object has at most 32768"), "{dropped}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
