@@ -11,8 +11,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, block_in_place};
 use tokio::time::timeout;
 
 use crate::{PATIENCE, awaited, http};
@@ -200,6 +201,15 @@ impl Gateway {
 
     fn log(&self) -> PathBuf {
         self.folder.path().join("said.log")
+    }
+}
+
+impl Drop for Gateway {
+    /// Gone, not only going: the next one takes its port.
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            block_in_place(|| Handle::current().block_on(child.kill())).ok();
+        }
     }
 }
 

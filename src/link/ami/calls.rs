@@ -84,6 +84,8 @@ struct Channel {
     originator: bool,
     hold: bool,
     bridge: Option<BridgeId>,
+    /// It was in a bridge, this one or another.
+    bridged: bool,
     /// Channels it dials that have neither answered nor ended.
     dialling: Vec<UniqueId>,
     dialled_by: Option<UniqueId>,
@@ -339,10 +341,11 @@ impl Calls {
         let Some(id) = self.see(message, &OWN, devices, tell) else { return };
         let Some(bridge) = message.text("BridgeUniqueid").map(|bridge| BridgeId(Arc::from(&*bridge))) else { return };
         self.leave_bridge(&id);
+        let bridged = self.channels.get(&id).is_some_and(|channel| channel.bridged);
         self.join_bridge(&id, bridge.clone(), bridge_kind(message));
         if let Some(channel) = self.channels.get_mut(&id) {
-            // Whom it holds stays behind; here it talks.
-            channel.hold = false;
+            // Whom it holds stays behind; here it talks. Held right after the answer, it is still on its way to its first.
+            channel.hold &= !bridged;
         }
         self.merge_calls_of(&bridge, &id);
         let (kind, members) = match self.bridges.get(&bridge) {
@@ -715,6 +718,7 @@ impl Calls {
             originator,
             hold: false,
             bridge: None,
+            bridged: false,
             dialling: Vec::new(),
             dialled_by: None,
             waiting: None,
@@ -886,6 +890,7 @@ impl Calls {
         joined.members.push(id.clone());
         if let Some(channel) = self.channels.get_mut(id) {
             channel.bridge = Some(bridge);
+            channel.bridged = true;
         }
     }
 

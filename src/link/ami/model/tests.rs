@@ -112,6 +112,22 @@ fn who_presses_hold_is_on_hold_and_the_other_side_is_in_use() {
 }
 
 #[test]
+fn a_hold_that_comes_before_its_bridge_is_kept_and_a_later_bridge_ends_it() {
+    let mut bench = Bench::new();
+    bench.call("PJSIP/0101", "1", "1", 4);
+    bench.call("PJSIP/0102", "2", "1", 0);
+    bench.state("PJSIP/0102", "2", "1", 6);
+    bench.state("PJSIP/0101", "1", "1", 6);
+    bench.enter("PJSIP/0102", "2", "1", "b");
+    let held = bench.hear(&channel("Hold", "PJSIP/0101", "1", "1", 6));
+    assert_eq!(held.last().map(String::as_str), Some("device 0101 OnHold"), "{held:?}");
+    let entered = bench.enter("PJSIP/0101", "1", "1", "b");
+    assert!(entered.iter().all(|told| told == "call.established 0102 PJSIP/0102-2"), "still on hold: {entered:?}");
+    let moved = bench.enter("PJSIP/0101", "1", "1", "c");
+    assert_eq!(moved.last().map(String::as_str), Some("device 0101 InUse"), "{moved:?}");
+}
+
+#[test]
 fn a_snapshot_finds_who_holds_by_whose_party_is_on_hold() {
     let mut bench = Bench::new();
     let item = |device: &str, id: &str| {
