@@ -64,7 +64,7 @@ impl Phone {
             socket,
             ring,
             awaiting: Mutex::default(),
-            calls: Mutex::default(),
+            calls: Mutex::new(Some(HashMap::new())),
             answers: Mutex::default(),
             counter: Mutex::new(0),
         });
@@ -110,7 +110,8 @@ impl Drop for Phone {
     fn drop(&mut self) {
         self.reader.abort();
         // A call holds its line, and the line its calls: without this the socket and its port outlive the phone.
-        self.line.calls.lock().unwrap().clear();
+        // The reader may be at work on another one this moment, so the place for calls goes with them.
+        self.line.calls.lock().unwrap().take();
     }
 }
 
@@ -157,7 +158,9 @@ impl Call {
         let (state, transfer) = (watch::Sender::new(CallState::Trying), watch::Sender::new(None));
         let inner = Inner { line: Arc::clone(line), id, dialog: Mutex::new(dialog), state, transfer, invited_by };
         let call = Self(Arc::new(inner));
-        line.calls.lock().unwrap().insert(call.0.id.clone(), call.clone());
+        if let Some(calls) = &mut *line.calls.lock().unwrap() {
+            calls.insert(call.0.id.clone(), call.clone());
+        }
         call
     }
 
@@ -355,7 +358,8 @@ struct Line {
     ring: mpsc::UnboundedSender<Call>,
     /// Requests of ours.
     awaiting: Mutex<HashMap<TransactionKey, mpsc::UnboundedSender<Message>>>,
-    calls: Mutex<HashMap<String, Call>>,
+    /// None once the phone is gone.
+    calls: Mutex<Option<HashMap<String, Call>>>,
     /// What was answered to which request, for one that comes again.
     answers: Mutex<HashMap<(String, String), String>>,
     counter: Mutex<u64>,
@@ -380,7 +384,7 @@ impl Line {
             waiting.send(message).ok();
         } else if message.cseq().1 == "INVITE" && matches!(message.code(), Some(200..300)) {
             // It comes again when our acknowledgement was slow.
-            let call = self.calls.lock().unwrap().get(message.header("Call-ID")).cloned();
+            let call = self.known_call(message.header("Call-ID"));
             if let Some(call) = call {
                 call.acknowledge(&message).await;
             }
@@ -393,7 +397,7 @@ impl Line {
         if let Some(again) = again {
             return self.send(&again).await;
         }
-        let call = self.calls.lock().unwrap().get(&id).cloned();
+        let call = self.known_call(&id);
         match (method, call) {
             ("ACK", _) => {}
             ("OPTIONS", _) => self.reply(&message, 200, "OK", &self.word(), "").await,
@@ -401,6 +405,10 @@ impl Line {
             (_, Some(call)) => call.handle(method, &message).await,
             (_, None) => self.reply(&message, 481, "Call Does Not Exist", &self.word(), "").await,
         }
+    }
+
+    fn known_call(&self, id: &str) -> Option<Call> {
+        self.calls.lock().unwrap().as_ref()?.get(id).cloned()
     }
 
     async fn take_call(self: &Arc<Self>, id: String, invite: Message) {
