@@ -116,11 +116,7 @@ fn measure(storm: &Storm) -> Result<Figures> {
         socket.write_all(&storm.bytes)?;
     }
     let wanted = messages_before + (storm.messages * COPIES) as u64;
-    gateway.wait(|it| {
-        let m = it.messages()?;
-        eprintln!("{m}/{wanted} {}", it.last_seq()?);
-        Ok(m >= wanted)
-    })?;
+    gateway.wait(|it| Ok(it.messages()? >= wanted))?;
     let parsed_s = (clock.now() - begun).as_secs_f64();
     let mut last = 0;
     let mut stored_at = clock.now();
