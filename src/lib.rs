@@ -11,7 +11,7 @@
 //! | [`log`] | events of all links and of the box itself | entries: an event with a seq, flushed to disk | seq starts at 1, has no gap, is never reused; an entry counts once it is flushed |
 //! | [`state`] | entries in seq order | devices, agents, calls, queues, lamps | a pure fold: no clock, no I/O, the same entries give the same state |
 //! | [`lamp`] | state, patterns | what every lamp shows | acts before the flush; out of touch is a state with a pattern of its own, never a stale colour |
-//! | [`api`] | flushed entries only | JSON, SSE, metrics on the LAN | never shows what a crash could take back |
+//! | [`api`] | flushed entries; the lamps' own view | JSON, SSE, metrics on the LAN | events and state are never shown before a crash could not take them back; lamps are shown as they shine |
 //!
 //! The arrow points right: a stage knows the types of the stages left of it and of none right of it. [`run`] is the
 //! only place that knows them all: it makes every channel and every task and ends them in order.

@@ -1,4 +1,4 @@
-//! The LAN API: what was flushed, as JSON, SSE and metrics.
+//! The LAN API: what was flushed, as JSON, SSE and metrics; lamps as they shine, which may be a flush earlier.
 //!
 //! Source: the public interface, section 4; RFC 9110, RFC 9457 (problems), RFC 6750 (bearer tokens), the HTML
 //! standard's server-sent events, OpenMetrics 1.0.
