@@ -44,6 +44,44 @@ pub const LINK_SAID_AGAIN: Duration = Duration::from_secs(600);
 pub const LINK_GOODBYE_WAIT: Duration = Duration::from_millis(500);
 /// Service calls waiting at one link; one more is refused at once.
 pub const LINK_SERVICES_QUEUED_MAX: usize = 64;
+/// Service calls under way on one link; one more is refused at once.
+pub const LINK_SERVICES_PENDING_MAX: usize = 128;
+/// How much longer than a link's own deadline a service call is waited for, before it counts as unanswered.
+pub const LINK_SERVICE_GRACE: Duration = Duration::from_secs(5);
+/// HTTP requests of one link under way; one more fails at once.
+pub const LINK_REQUESTS_MAX: usize = 8;
+/// Bytes of an HTTP response to a link; a longer one counts as broken.
+pub const LINK_RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of one WebSocket message from a PBX; a longer one ends the connection as misbehaving.
+pub const LINK_FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// Connections that push reports to one link at once; one more is closed.
+pub const LINK_REPORT_CONNECTIONS_MAX: usize = 64;
+/// Reports read and waiting for the session; at it connections wait.
+pub const LINK_REPORTS_QUEUED_MAX: usize = 64;
+/// Reports that wait for their events to be durable; at it no further one is taken.
+pub const LINK_REPORTS_UNANSWERED_MAX: usize = 256;
+/// Bytes of a pushed report's head, and of its body; a longer one is refused with 431 or 413.
+pub const LINK_REPORT_HEAD_BYTES_MAX: usize = 16 * 1024;
+pub const LINK_REPORT_BYTES_MAX: usize = 64 * 1024;
+/// Time for a whole report to arrive; past it the connection is closed.
+pub const LINK_REPORT_READ_MAX: Duration = Duration::from_secs(10);
+/// Time for a report's events to become durable; past it the PBX gets 503 and sends it again.
+pub const LINK_REPORT_ANSWER_MAX: Duration = Duration::from_secs(10);
+/// Bytes of a PBX's message that an event keeps as its `native` object; the object of a longer one says how long it was.
+pub const NATIVE_BYTES_MAX: usize = 32 * 1024;
+/// Names of a link's messages counted as noise by name; past it further ones are counted together.
+pub const NOISE_NAMES_MAX: usize = 256;
+
+// ---- services ----------------------------------------------------------------------------------
+
+/// Characters of one argument of a service call; a longer one is refused.
+pub const SERVICE_TEXT_CHARS_MAX: usize = 1024;
+/// Items of an argument that is a list; more are refused.
+pub const SERVICE_MEMBERS_MAX: usize = 64;
+/// Bytes of the dialect's own arguments; more are refused.
+pub const SERVICE_NATIVE_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a result that `service.result` keeps in the log; of a longer one it says the length, the caller gets it whole.
+pub const SERVICE_RESULT_BYTES_MAX: usize = 64 * 1024;
 
 // ---- AMI ---------------------------------------------------------------------------------------
 
@@ -93,13 +131,9 @@ pub const AMI_MEMBERS_MAX: usize = 4096;
 pub const AMI_ENDED_MAX: usize = 256;
 /// Bridges followed; past it the oldest is forgotten.
 pub const AMI_BRIDGES_MAX: usize = 4096;
-/// Event names counted as noise by name; past it further ones are counted together.
-pub const AMI_NOISE_NAMES_MAX: usize = 256;
 /// Events kept while a snapshot is being gathered, and their bytes; past either the snapshot is started again.
 pub const AMI_SNAPSHOT_EVENTS_MAX: usize = 16 * 1024;
 pub const AMI_SNAPSHOT_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Bytes of a message that an event keeps as its `native` object; the object of a longer one says how long it was.
-pub const AMI_NATIVE_BYTES_MAX: usize = 32 * 1024;
 
 // ---- log ---------------------------------------------------------------------------------------
 
@@ -270,7 +304,7 @@ pub const CLI_STREAM_LINE_BYTES_MAX: usize = 1024 * 1024;
 
 const _: () = assert!(LINK_EVENTS_QUEUED_MAX <= LOG_UNFLUSHED_ENTRIES_MAX, "a full queue fits the log's own");
 const _: () = assert!(LOG_BATCH_BYTES_MAX <= LOG_UNFLUSHED_BYTES_MAX, "a batch is never waited for in vain");
-const _: () = assert!(AMI_NATIVE_BYTES_MAX < LOG_ENTRY_BYTES_MAX, "a native object fits its entry");
+const _: () = assert!(NATIVE_BYTES_MAX < LOG_ENTRY_BYTES_MAX, "a native object fits its entry");
 const _: () = assert!(AMI_LINE_BYTES_MAX <= AMI_MESSAGE_BYTES_MAX, "a line fits its message");
 const _: () = assert!(AMI_MESSAGE_BYTES_MAX < LOG_ENTRY_BYTES_MAX, "a message fits its entry");
 const _: () = assert!(SECRET_BYTES_MAX < AMI_ACTION_LINE_BYTES_MAX, "a secret fits a login's line");

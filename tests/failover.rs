@@ -114,7 +114,7 @@ impl House {
         let (sender, events) = mpsc::channel(64);
         let (stop, stopped) = watch::channel(false);
         let driver = LinkDriver {
-            session: Session::new(settings, model, 7),
+            session: Box::new(Session::new(settings, model, 7)),
             connect: connect(Arc::clone(&primary), cut.clone()),
             id,
             dialect: "ami",

@@ -23,9 +23,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::ami::session::Session;
 use super::backoff::{Backoff, Ended, Next};
 use super::figures::LinkFigures;
+use super::session::{Session, Transport};
 use super::{Down, Output};
 use crate::clock::{Clock, Instant, Timestamp};
 use crate::event::{Body, DownReason, Event, LinkDownEvent, LinkId, Submitted};
@@ -46,7 +46,7 @@ pub struct LinkDriver {
     pub dialect: &'static str,
     /// As configured, for messages and events; primary first.
     pub addresses: Vec<String>,
-    pub session: Session,
+    pub session: Box<dyn Session>,
     pub connect: Connect,
     pub backoff: Backoff,
     pub clock: Clock,
@@ -135,7 +135,7 @@ impl LinkDriver {
                 return End::Down(Down::Unreachable { found });
             }
         };
-        self.session.handle_connected(&self.addresses[address], self.clock.now());
+        self.session.handle_connected(&self.addresses[address], Transport::Stream, self.clock.now());
         self.said.connected();
         let (mut read, mut write) = tokio::io::split(stream);
         let end = self.pump(&mut read, &mut write, live_since).await;
@@ -163,6 +163,7 @@ impl LinkDriver {
                         return End::Down(Down::Misbehaved { found });
                     }
                     Output::Send(bytes) => unsent.extend_from_slice(&bytes),
+                    Output::Ping | Output::Request(_) | Output::Answer { .. } | Output::Served { .. } => {}
                     Output::Up => {
                         *live_since = Some(self.clock.now());
                         self.figures.up();
@@ -251,7 +252,7 @@ impl LinkDriver {
     }
 
     fn note_figures(&mut self) {
-        let counts = self.session.counts();
+        let counts = self.session.tally();
         if counts.refused > self.figures.refused.load(Relaxed) && self.said.refused() {
             tracing::warn!(
                 "{}: a message was refused {}; it is left out, and the state asked for again in case it mattered",
@@ -259,7 +260,7 @@ impl LinkDriver {
                 self.session.refused()
             );
         }
-        let counts = self.session.counts();
+        let counts = self.session.tally();
         self.figures.count(counts.messages, counts.refused, counts.suspect);
         self.figures.noise(self.session.noise());
     }

@@ -5,39 +5,20 @@
 
 pub mod ami;
 pub mod backoff;
+mod cause;
 pub mod driver;
 pub mod figures;
 pub mod known;
+pub mod native;
+pub mod service;
+pub mod session;
+mod tell;
 
-use std::fmt;
+pub use session::{Output, Session};
+
 use std::time::Duration;
 
-use crate::event::{DownReason, Event, LinkId};
-
-/// What a session wants done, drained by the driver after every input.
-#[allow(clippy::large_enum_variant, reason = "nearly every output is an event; a box for each would cost more")]
-pub enum Output {
-    /// Bytes for the PBX, in order.
-    Send(Vec<u8>),
-    /// The PBX accepted us; a snapshot follows.
-    Up,
-    /// In the order in which they happened.
-    Event(Event),
-    /// This connection is over; the driver closes it and decides when to try again.
-    Down(Down),
-}
-
-/// Bytes for the PBX are counted, not shown: a login is among them.
-impl fmt::Debug for Output {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Send(bytes) => write!(f, "Send({} bytes)", bytes.len()),
-            Self::Up => f.write_str("Up"),
-            Self::Event(event) => f.debug_tuple("Event").field(event).finish(),
-            Self::Down(down) => f.debug_tuple("Down").field(down).finish(),
-        }
-    }
-}
+use crate::event::{DownReason, LinkId};
 
 /// Why a connection ended, sorted by whose fault it is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,11 +7,13 @@ use lamp_pattern::{Colour, Pattern};
 use tokio::sync::watch;
 
 use crate::api::{self, Scopes, TokenVerifier};
-use crate::config::{self, AgentNames, Config, Dialect, Native};
+use crate::config::{self, AgentNames, AmiLink, Config, Dialect};
 use crate::event::{LinkId, Seq};
 use crate::lamp::{LampSettings, Patterns};
-use crate::link::ami::model::{AgentNaming, Model, ModelSettings, NativeMode};
-use crate::link::ami::session::{LoginMethod, Session, SessionSettings};
+use crate::link::Session;
+use crate::link::ami;
+use crate::link::ami::model::{AgentNaming, Model, ModelSettings};
+use crate::link::ami::session::{LoginMethod, SessionSettings};
 use crate::link::known::Known;
 use crate::log::cursor::Cursors;
 use crate::log::driver::{LogHealth, LogStats};
@@ -19,16 +21,15 @@ use crate::log::record::Entry;
 use crate::log::{ReadError, Reader};
 use crate::tokens::{Scope, TokenFile, TokensError};
 
-pub(super) fn session(id: &LinkId, link: &config::Link, known: Known, seed: u64) -> Session {
-    let Dialect::Ami(ami) = &link.dialect;
+pub(super) fn session(id: &LinkId, link: &config::Link, known: Known, seed: u64) -> Box<dyn Session> {
+    match &link.dialect {
+        Dialect::Ami(ami) => Box::new(ami_session(id, link, ami, known, seed)),
+    }
+}
+
+fn ami_session(id: &LinkId, link: &config::Link, ami: &AmiLink, known: Known, seed: u64) -> ami::session::Session {
     let model = ModelSettings {
-        native: match ami.native {
-            Native::Useful => NativeMode::Useful,
-            Native::All => NativeMode::All,
-            Native::None => NativeMode::None,
-        },
-        native_add: ami.native_add.clone(),
-        native_remove: ami.native_remove.clone(),
+        native: link.native.clone(),
         wrapup: ami.wrapup,
         agents: match ami.agents {
             AgentNames::MemberName => AgentNaming::MemberName,
@@ -39,8 +40,8 @@ pub(super) fn session(id: &LinkId, link: &config::Link, known: Known, seed: u64)
     };
     let settings = SessionSettings {
         link: id.clone(),
-        user: link.user.clone(),
-        secret: link.secret.clone(),
+        user: ami.account.user.clone(),
+        secret: ami.account.secret.clone(),
         login: match ami.login {
             config::Login::Md5 => LoginMethod::Md5 { plain_fallback: ami.plain_fallback },
             config::Login::Plain => LoginMethod::Plain,
@@ -50,7 +51,7 @@ pub(super) fn session(id: &LinkId, link: &config::Link, known: Known, seed: u64)
         deadline: link.deadline,
         resync_every: ami.resync_every,
     };
-    Session::new(settings, Model::new(model, id.clone(), known), seed)
+    ami::session::Session::new(settings, Model::new(model, id.clone(), known), seed)
 }
 
 pub(super) fn lamp_settings(config: &Config) -> LampSettings {

@@ -70,7 +70,7 @@ impl Bench {
         };
         let model = Model::new(ModelSettings::default(), id.clone(), Known::default());
         let driver = LinkDriver {
-            session: Session::new(settings, model, 1),
+            session: Box::new(Session::new(settings, model, 1)),
             connect: Arc::new(connect),
             id,
             dialect: "ami",

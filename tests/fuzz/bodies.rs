@@ -134,6 +134,7 @@ fn drain(session: &mut Session, connected: &mut bool, ids: &mut Vec<String>) {
                 assert_eq!(session.poll_timeout(), None);
             }
             Output::Up | Output::Event(_) => {}
+            other => panic!("{other:?} is not for this machine to ask"),
         }
     }
 }

@@ -15,12 +15,12 @@ use super::calls::{Calls, UniqueId};
 use super::codec::Message;
 use super::devices::Devices;
 use super::model::AgentNaming;
-use super::tell::Tell;
 use super::translate::{channel_device, device_name, present};
 use crate::clock::Instant;
 use crate::event::{AgentId, AgentState, DeviceId, QueueId};
 use crate::limits::AMI_MEMBERS_MAX;
 use crate::link::known::KnownAgent;
+use crate::link::tell::Tell;
 
 #[derive(Debug)]
 pub(super) struct Agents {

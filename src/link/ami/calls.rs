@@ -28,10 +28,11 @@ use std::sync::Arc;
 pub(super) use self::listed::ListedChannels;
 use super::codec::Message;
 use super::devices::{Activity, Devices};
-use super::tell::Tell;
 use super::translate::{self, channel_device, channel_name, channel_state, device_name, present};
 use crate::event::{CallEvent, CallId, CallKind, Cause, ConnectionId, ConnectionState, Direction, QueueId};
 use crate::limits::{AMI_BRIDGES_MAX, AMI_CHANNELS_MAX, AMI_ENDED_MAX};
+use crate::link::cause;
+use crate::link::tell::Tell;
 
 /// A channel's own id; its name changes hands when channels are masqueraded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -221,7 +222,7 @@ impl Calls {
     pub(super) fn hangup(&mut self, message: &Message, devices: &mut Devices, tell: &mut Tell<'_>) -> Option<UniqueId> {
         let name = message.text("Channel").unwrap_or_default();
         let code = message.text("Cause").and_then(|code| code.trim().parse().ok()).unwrap_or(0);
-        let cause = translate::cause(code);
+        let cause = cause::q850(code);
         let id = unique(message, &OWN)?;
         if self.channels.contains_key(&id) {
             self.end(&id, cause, devices, tell);
@@ -281,7 +282,7 @@ impl Calls {
             && channel.failed.is_none()
             && channel.device.is_some()
         {
-            let cause = translate::cause(code);
+            let cause = cause::q850(code);
             channel.failed = Some(cause.clone());
             let body = self.event(&child, devices, tell);
             tell.call(CallKind::Failed, CallEvent { cause: Some(cause), ..body });
@@ -796,7 +797,7 @@ impl Calls {
         let oldest = self.channels.iter().min_by_key(|(_, channel)| channel.order).map(|(id, _)| id.clone());
         if let Some(oldest) = oldest {
             self.forgotten += 1;
-            self.end(&oldest, translate::cause(0), devices, tell);
+            self.end(&oldest, cause::q850(0), devices, tell);
         }
     }
 

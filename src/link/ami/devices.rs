@@ -19,11 +19,11 @@ use std::time::Duration;
 
 use super::calls::UniqueId;
 use super::codec::Message;
-use super::tell::Tell;
 use super::translate::{self, DeviceName, device_name};
 use crate::clock::Instant;
 use crate::event::{DeviceId, DeviceState};
 use crate::limits::{AMI_CONTACTS_MAX, AMI_DEVICES_MAX};
+use crate::link::tell::Tell;
 
 /// How long the PBX's word and the channels may differ before everything is asked for again.
 pub(super) const DISAGREEMENT: Duration = Duration::from_secs(5);

@@ -4,11 +4,13 @@ mod agents;
 mod calls;
 pub mod codec;
 mod devices;
+mod dialect;
 pub mod model;
 mod queues;
 pub mod session;
-mod tell;
 mod translate;
+
+pub use dialect::TELLS;
 
 #[cfg(test)]
 mod complaints;

@@ -22,22 +22,18 @@ use super::calls::{Calls, ListedChannels};
 use super::codec::Message;
 use super::devices::{Devices, ListedDevices};
 use super::queues::{ListedQueues, Queues};
-use super::tell::Tell;
 use super::translate;
 use crate::clock::{Instant, Timestamp};
-use crate::event::{Body, Event, LinkId, LinkResyncedEvent, PbxNativeEvent, QueueId};
-use crate::limits::{AMI_NATIVE_BYTES_MAX, AMI_NOISE_NAMES_MAX};
+use crate::event::{Body, Event, LinkId, LinkResyncedEvent, QueueId};
 use crate::link::known::Known;
+use crate::link::native::{self, NativeSettings, Natives};
+use crate::link::tell::Tell;
 
 /// What a site may set about the translation.
 #[derive(Clone, Debug)]
 pub struct ModelSettings {
-    /// Which of the PBX's own messages events carry.
-    pub native: NativeMode,
-    /// Event names kept although they are noise.
-    pub native_add: Vec<String>,
-    /// Event names dropped although they are useful.
-    pub native_remove: Vec<String>,
+    /// Which of the PBX's own messages are kept.
+    pub native: NativeSettings,
     /// Work after a queue call where the member's own `Wrapuptime` is 0.
     pub wrapup: Duration,
     pub agents: AgentNaming,
@@ -46,15 +42,6 @@ pub struct ModelSettings {
     /// Devices that lead outside: whole names (`PJSIP/carrier`), names without technology, or either with `*` at the
     /// end. They have no device state of their own. Where there is none, lines are told by how they are used.
     pub trunks: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum NativeMode {
-    /// All but noise.
-    #[default]
-    Useful,
-    All,
-    None,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,9 +56,7 @@ pub enum AgentNaming {
 impl Default for ModelSettings {
     fn default() -> Self {
         Self {
-            native: NativeMode::Useful,
-            native_add: Vec::new(),
-            native_remove: Vec::new(),
+            native: NativeSettings::default(),
             wrapup: Duration::ZERO,
             agents: AgentNaming::MemberName,
             do_not_disturb: "Custom:DND{device}".to_owned(),
@@ -83,16 +68,13 @@ impl Default for ModelSettings {
 #[derive(Debug)]
 pub struct Model {
     link: LinkId,
-    native: NativeMode,
-    native_add: Vec<String>,
-    native_remove: Vec<String>,
+    natives: Natives,
     calls: Calls,
     devices: Devices,
     agents: Agents,
     queues: Queues,
     told: Known,
     gathered: Option<Gathered>,
-    noise: BTreeMap<String, u64>,
     wants_resync: bool,
     forgotten: u64,
 }
@@ -106,24 +88,18 @@ struct Gathered {
     queues: ListedQueues,
 }
 
-/// What names past [`AMI_NOISE_NAMES_MAX`] are counted under.
-const OTHER_NOISE: &str = "(other)";
-
 impl Model {
     /// `known` is what was told of the link so far, by this process or the one before.
     pub fn new(settings: ModelSettings, link: LinkId, known: Known) -> Self {
         Self {
             link,
-            native: settings.native,
-            native_add: settings.native_add,
-            native_remove: settings.native_remove,
+            natives: Natives::new(settings.native),
             calls: Calls::default(),
             devices: Devices::new(&settings.do_not_disturb, settings.trunks),
             agents: Agents::new(settings.agents, settings.wrapup),
             queues: Queues::default(),
             told: known,
             gathered: None,
-            noise: BTreeMap::new(),
             wants_resync: false,
             forgotten: 0,
         }
@@ -145,7 +121,7 @@ impl Model {
             self.rest(message, event, news, out);
         } else {
             let at = pbx_time(message);
-            let native = (self.native != NativeMode::None).then(|| native(message)).flatten();
+            let native = self.natives.carried().then(|| native(message)).flatten();
             for event in out.range_mut(begun..) {
                 event.pbx_time = at;
                 event.native.clone_from(&native);
@@ -231,7 +207,7 @@ impl Model {
 
     /// Messages dropped, by the name of their event.
     pub fn noise(&self) -> &BTreeMap<String, u64> {
-        &self.noise
+        self.natives.noise()
     }
 
     /// What was told so far.
@@ -316,34 +292,11 @@ impl Model {
 
     /// A message that led to no canonical event.
     fn rest(&mut self, message: &Message, event: &[u8], news: bool, out: &mut VecDeque<Event>) {
-        if !self.keeps(event, news) {
-            self.count_noise(event);
-            return;
-        }
-        let name = message.text("Event").map(|name| name.into_owned());
-        let mut event = Event::link(&self.link, Body::PbxNative(PbxNativeEvent { name }));
-        event.pbx_time = pbx_time(message);
-        event.native = native(message);
-        out.push_back(event);
-    }
-
-    fn keeps(&self, event: &[u8], news: bool) -> bool {
-        let named = |names: &[String]| names.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(event));
-        match self.native {
-            NativeMode::None => false,
-            NativeMode::All => !named(&self.native_remove),
-            NativeMode::Useful if news || !translate::is_noise(event) => !named(&self.native_remove),
-            NativeMode::Useful => named(&self.native_add),
-        }
-    }
-
-    fn count_noise(&mut self, event: &[u8]) {
-        let name = std::str::from_utf8(event).unwrap_or(OTHER_NOISE);
-        if let Some(count) = self.noise.get_mut(name) {
-            *count += 1;
-        } else {
-            let full = self.noise.len() >= AMI_NOISE_NAMES_MAX;
-            *self.noise.entry(if full { OTHER_NOISE } else { name }.to_owned()).or_default() += 1;
+        let name = String::from_utf8_lossy(event);
+        let noise = !news && translate::is_noise(event);
+        if let Some(mut event) = self.natives.rest(&self.link, &name, noise, || native(message)) {
+            event.pbx_time = pbx_time(message);
+            out.push_back(event);
         }
     }
 
@@ -392,14 +345,9 @@ fn queue_of(message: &Message) -> Option<QueueId> {
 }
 
 fn native(message: &Message) -> Option<Box<RawValue>> {
-    let bytes = message.as_bytes().len();
-    if bytes > AMI_NATIVE_BYTES_MAX {
-        let text = format!(r#"{{"dropped":"{bytes} bytes, a native object has at most {AMI_NATIVE_BYTES_MAX}"}}"#);
-        return RawValue::from_string(text).ok();
-    }
     let mut text = String::new();
     message.write_json(&mut text);
-    RawValue::from_string(text).ok()
+    native::bounded(text)
 }
 
 /// `Timestamp: 1395059659.619558`, where manager.conf has `timestampevents`.

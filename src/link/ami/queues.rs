@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use super::calls::{Calls, UniqueId};
 use super::codec::Message;
-use super::tell::Tell;
 use crate::clock::Instant;
 use crate::event::QueueId;
 use crate::limits::{AMI_CHANNELS_MAX, AMI_QUEUES_MAX};
 use crate::link::known::KnownQueue;
+use crate::link::tell::Tell;
 
 #[derive(Debug, Default)]
 pub(super) struct Queues {

@@ -104,7 +104,7 @@ pub struct Session {
     refused_last: String,
     /// Set by what asks for a snapshot beside the timer.
     resync_asked: bool,
-    outputs: VecDeque<Output>,
+    pub(super) outputs: VecDeque<Output>,
     answers: VecDeque<Answer>,
     events: VecDeque<Event>,
     counts: Counts,

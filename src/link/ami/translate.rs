@@ -5,7 +5,7 @@
 //! Lost in translation: `Lagged` is reachable, `RINGINUSE` does not say which line rings, a dial status has no
 //! Q.850 number of its own (the nearest is taken).
 
-use crate::event::{Cause, DeviceState};
+use crate::event::DeviceState;
 
 /// Channel states that decide something; the others are steps of a caller's own set-up.
 pub(super) mod channel_state {
@@ -70,24 +70,6 @@ pub(super) fn peer_reachable(status: &[u8]) -> Option<bool> {
         b"Unregistered" | b"Unreachable" => Some(false),
         _ => None,
     }
-}
-
-/// Q.850 number → canonical cause. The raw number stays beside the word.
-pub(super) fn cause(code: u32) -> Cause {
-    let text = match code {
-        16 | 31 => "NormalClearing",
-        17 => "Busy",
-        18 | 19 => "NoAnswer",
-        21 => "Rejected",
-        1 | 28 => "NotFound",
-        3 | 20 | 27 => "Unreachable",
-        34 | 38 | 41 | 42 | 44 | 58 => "Congestion",
-        50 | 52 | 54 | 57 => "Restricted",
-        26 => "AnsweredElsewhere",
-        102 => "Timeout",
-        _ => "Unknown",
-    };
-    Cause { code, text: text.to_owned() }
 }
 
 /// The nearest Q.850 number of a dial that failed; `None` where it did not (`ANSWER`, a caller's `CANCEL`).
@@ -298,12 +280,6 @@ mod tests {
     fn a_masqueraded_channel_keeps_the_name_it_had() {
         assert_eq!(channel_name("PJSIP/0102-00000001<ZOMBIE>"), "PJSIP/0102-00000001");
         assert_eq!(channel_device("PJSIP/0102-00000001<MASQ>").unwrap().bare, "0102");
-    }
-
-    #[test]
-    fn a_cause_without_a_name_keeps_its_number() {
-        assert_eq!(cause(127), Cause { code: 127, text: "Unknown".into() });
-        assert_eq!(cause(26).text, "AnsweredElsewhere");
     }
 
     #[test]

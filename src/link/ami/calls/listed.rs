@@ -12,8 +12,8 @@ use crate::limits::{AMI_BRIDGES_MAX, AMI_CHANNELS_MAX};
 use crate::link::ami::calls::channel_state;
 use crate::link::ami::codec::Message;
 use crate::link::ami::devices::Devices;
-use crate::link::ami::tell::Tell;
-use crate::link::ami::translate;
+use crate::link::cause;
+use crate::link::tell::Tell;
 
 /// Channels as a snapshot lists them, and which of them live events have touched meanwhile.
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ impl Calls {
             .collect();
         gone.sort_unstable();
         for (_, id) in gone {
-            self.end(&id, translate::cause(0), devices, tell);
+            self.end(&id, cause::q850(0), devices, tell);
         }
         let parties = parties(&items);
         let mut fresh = HashSet::new();
@@ -157,7 +157,7 @@ impl Calls {
                 direction: told.direction,
                 calling: told.calling,
                 called: told.called,
-                cause: Some(translate::cause(0)),
+                cause: Some(cause::q850(0)),
                 ..CallEvent::default()
             };
             tell.call(CallKind::Cleared, body);

@@ -7,8 +7,8 @@ use super::{Calls, UniqueId, number};
 use crate::event::{CallEvent, CallId, CallKind, ConnectionId, DeviceId};
 use crate::link::ami::codec::Message;
 use crate::link::ami::devices::Devices;
-use crate::link::ami::tell::Tell;
 use crate::link::ami::translate::{channel_device, channel_name, device_name};
+use crate::link::tell::Tell;
 
 impl Calls {
     // ---- transfers -----------------------------------------------------------------------------

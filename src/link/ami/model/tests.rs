@@ -3,7 +3,8 @@
 use super::*;
 use crate::clock::Clock;
 use crate::event::{AgentState, CallEvent, CallKind, ConnectionState, DeviceState, Direction};
-use crate::limits::{AMI_CHANNELS_MAX, AMI_NOISE_NAMES_MAX};
+use crate::limits::{AMI_CHANNELS_MAX, NOISE_NAMES_MAX};
+use crate::link::native::{NativeMode, NativeSettings};
 
 struct Bench {
     model: Model,
@@ -427,9 +428,11 @@ fn a_suspect_event_changes_nothing_and_is_kept_for_people() {
 #[test]
 fn the_site_chooses_what_is_noise() {
     let of = |native, add: &[&str], remove: &[&str]| ModelSettings {
-        native,
-        native_add: add.iter().map(|name| (*name).to_owned()).collect(),
-        native_remove: remove.iter().map(|name| (*name).to_owned()).collect(),
+        native: NativeSettings {
+            mode: native,
+            add: add.iter().map(|name| (*name).to_owned()).collect(),
+            remove: remove.iter().map(|name| (*name).to_owned()).collect(),
+        },
         ..ModelSettings::default()
     };
     let told = |settings, event: &str| Bench::with(settings).hear(&format!("Event: {event}")).len();
@@ -440,10 +443,14 @@ fn the_site_chooses_what_is_noise() {
     assert_eq!(told(of(NativeMode::None, &[], &[]), "UserEvent"), 0);
 }
 
+fn of_mode(mode: NativeMode) -> ModelSettings {
+    ModelSettings { native: NativeSettings { mode, ..NativeSettings::default() }, ..ModelSettings::default() }
+}
+
 #[test]
 fn without_native_canonical_events_carry_none() {
     for (native, carried) in [(NativeMode::Useful, true), (NativeMode::None, false)] {
-        let mut bench = Bench::with(ModelSettings { native, ..ModelSettings::default() });
+        let mut bench = Bench::with(of_mode(native));
         let message = Message::parse(format!("{}\nPrivilege: all", channel("Newchannel", "PJSIP/0101", "1", "1", 4)));
         bench.model.handle_event(&message, bench.now, &mut bench.out);
         assert!(!bench.out.is_empty());
@@ -453,12 +460,12 @@ fn without_native_canonical_events_carry_none() {
 
 #[test]
 fn names_of_noise_are_bounded() {
-    let mut bench = Bench::with(ModelSettings { native: NativeMode::None, ..ModelSettings::default() });
-    for name in 0..AMI_NOISE_NAMES_MAX + 10 {
+    let mut bench = Bench::with(of_mode(NativeMode::None));
+    for name in 0..NOISE_NAMES_MAX + 10 {
         bench.hear(&format!("Event: Invented{name}"));
     }
-    assert_eq!(bench.model.noise().len(), AMI_NOISE_NAMES_MAX + 1);
-    assert_eq!(bench.model.noise()[OTHER_NOISE], 10);
+    assert_eq!(bench.model.noise().len(), NOISE_NAMES_MAX + 1);
+    assert_eq!(bench.model.noise()["(other)"], 10);
 }
 
 #[test]

@@ -119,6 +119,7 @@ impl Bench {
                 Output::Up => self.ups += 1,
                 Output::Event(event) => self.told.push(event),
                 Output::Down(down) => self.downs.push(down),
+                other => panic!("{other:?} is not this machine's to ask for"),
             }
         }
     }

@@ -14,20 +14,20 @@ use crate::link::known::{Known, KnownAgent, KnownConnection, KnownDevice, KnownQ
 
 /// Where events go while one message, timer or snapshot is worked on.
 #[derive(Debug)]
-pub(super) struct Tell<'a> {
-    pub(super) link: &'a LinkId,
-    pub(super) now: Instant,
+pub(in crate::link) struct Tell<'a> {
+    pub(in crate::link) link: &'a LinkId,
+    pub(in crate::link) now: Instant,
     /// What is told was found out by a snapshot.
-    pub(super) resync: bool,
+    pub(in crate::link) resync: bool,
     /// Device states are still being put together; they are told at the end.
-    pub(super) quiet: bool,
-    pub(super) told: &'a mut Known,
-    pub(super) out: &'a mut VecDeque<Event>,
+    pub(in crate::link) quiet: bool,
+    pub(in crate::link) told: &'a mut Known,
+    pub(in crate::link) out: &'a mut VecDeque<Event>,
 }
 
 impl Tell<'_> {
     /// A call event; what it makes of its connection is remembered.
-    pub(super) fn call(&mut self, kind: CallKind, call: CallEvent) {
+    pub(in crate::link) fn call(&mut self, kind: CallKind, call: CallEvent) {
         if let Some(connection) = &call.connection {
             match connection_after(kind) {
                 After::Is(state) => {
@@ -51,7 +51,13 @@ impl Tell<'_> {
     }
 
     /// A device's state, where it is not what was told.
-    pub(super) fn device(&mut self, device: &DeviceId, pbx_name: &str, state: DeviceState, do_not_disturb: bool) {
+    pub(in crate::link) fn device(
+        &mut self,
+        device: &DeviceId,
+        pbx_name: &str,
+        state: DeviceState,
+        do_not_disturb: bool,
+    ) {
         let before = self.told.devices.get(device);
         let same = before.is_some_and(|told| {
             told.state == state
@@ -75,7 +81,7 @@ impl Tell<'_> {
     }
 
     /// A device that the PBX does not have any more.
-    pub(super) fn device_gone(&mut self, device: &DeviceId) {
+    pub(in crate::link) fn device_gone(&mut self, device: &DeviceId) {
         let Some(told) = self.told.devices.get_mut(device).filter(|told| told.state != DeviceState::Invalid) else {
             return;
         };
@@ -87,7 +93,7 @@ impl Tell<'_> {
     }
 
     /// An agent, where any part of them is not what was told; `group` is where the change came from.
-    pub(super) fn agent(&mut self, agent: &AgentId, wanted: KnownAgent, group: Option<&QueueId>) {
+    pub(in crate::link) fn agent(&mut self, agent: &AgentId, wanted: KnownAgent, group: Option<&QueueId>) {
         let before = self.told.agents.get(agent);
         let never_there = before.is_none() && wanted == KnownAgent::default();
         if before == Some(&wanted) || never_there {
@@ -106,7 +112,7 @@ impl Tell<'_> {
         }));
     }
 
-    pub(super) fn queue(&mut self, queue: &QueueId, wanted: KnownQueue) {
+    pub(in crate::link) fn queue(&mut self, queue: &QueueId, wanted: KnownQueue) {
         self.told.queues.insert(queue.clone(), wanted);
         let KnownQueue { waiting, longest_wait_s } = wanted;
         self.push(Body::QueueState(QueueStateEvent { queue: queue.clone(), waiting, longest_wait_s }));
