@@ -9,6 +9,8 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -115,6 +117,23 @@ pub struct Submitted {
     /// The wall clock was never set when this was received.
     pub clock_unset: bool,
     pub event: Event,
+    /// For who must know when the event is durable.
+    pub receipt: Option<Receipt>,
+}
+
+/// Tells whoever submitted an event which place the log gave it.
+#[derive(Clone, Debug, Default)]
+pub struct Receipt(Arc<AtomicU64>);
+
+impl Receipt {
+    /// `None` until the log has taken the event.
+    pub fn seq(&self) -> Option<Seq> {
+        Some(Seq(self.0.load(Acquire))).filter(|seq| seq.0 > 0)
+    }
+
+    pub(crate) fn settle(&self, seq: Seq) {
+        self.0.store(seq.0, Release);
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -471,7 +471,7 @@ fn cut_off(id: &LinkId, address: Option<String>, detail: &str) -> Event {
 }
 
 fn stamped(clock: &Clock, event: Event) -> Submitted {
-    Submitted { at: clock.timestamp(), clock_unset: !clock.is_set(), event }
+    Submitted { at: clock.timestamp(), clock_unset: !clock.is_set(), event, receipt: None }
 }
 
 /// Has glibc give freed memory back: without, a storm's memory stays, and each thread keeps a heap of its own.

@@ -1,57 +1,81 @@
-//! The shell around every session: owns the socket, the timer, the reconnect; knows no dialect.
+//! The shell around every session: owns sockets, timers, the reconnect; knows no dialect.
 //!
-//! Input: bytes, closings, time, the stop signal. Output: events for the log, bytes for the PBX.
-//! One turn: drain the session's outputs, then wait for exactly one of bytes, room to write, timer, stop.
+//! Input: what a connection carries, pushed reports, HTTP answers, service calls, time, the stop signal. Output: events
+//! for the log, bytes for the PBX, answers.
+//! One turn: drain the session's outputs, then wait for exactly one of all inputs.
 //! Bounds: a full event queue stops the reading, so the PBX waits or drops us, and that is said; a PBX that does not
-//! take our bytes is dropped at [`LINK_WRITE_BYTES_MAX`] or after [`LINK_WRITE_STALL_MAX`].
+//! take our bytes is dropped at [`LINK_WRITE_BYTES_MAX`](crate::limits::LINK_WRITE_BYTES_MAX) or after
+//! [`LINK_WRITE_STALL_MAX`]; HTTP requests under way [`LINK_REQUESTS_MAX`], reports without their answer
+//! [`LINK_REPORTS_UNANSWERED_MAX`], service calls as [`orders`] says.
+//! A report is answered once the log has flushed every event told before the answer.
 //! A fault is told once, at each address, until the link has been up or the fault is another; the tries after it
 //! are said at DEBUG, and once in [`LINK_SAID_AGAIN`](crate::limits::LINK_SAID_AGAIN) at WARN.
 
+mod http;
+pub mod line;
 pub mod net;
+mod orders;
+pub mod push;
 mod said;
 
+pub use line::Handshake;
+pub use orders::ServiceOrder;
+pub use push::{Accept, Listen};
 pub use said::Said;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::{mpsc, watch};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
+use self::line::{Heard, Reader, Writer};
+use self::orders::Orders;
+use self::push::{PushServer, Pushed};
 use super::backoff::{Backoff, Ended, Next};
 use super::figures::LinkFigures;
-use super::session::{Session, Transport};
+use super::service::ServiceFault;
+use super::session::{HttpFailed, HttpResponse, ReportId, RequestId, Session, Transport};
 use super::{Down, Output};
 use crate::clock::{Clock, Instant, Timestamp};
-use crate::event::{Body, DownReason, Event, LinkDownEvent, LinkId, Submitted};
+use crate::config::Address;
+use crate::event::{Body, DownReason, Event, LinkDownEvent, LinkId, Receipt, Seq, Submitted};
 use crate::limits::{
-    LINK_CONNECT_TIMEOUT, LINK_GOODBYE_WAIT, LINK_READ_BYTES, LINK_STEADY, LINK_WRITE_BYTES_MAX, LINK_WRITE_STALL_MAX,
+    LINK_CONNECT_TIMEOUT, LINK_GOODBYE_WAIT, LINK_READ_BYTES, LINK_REPORTS_UNANSWERED_MAX, LINK_REQUESTS_MAX,
+    LINK_STEADY, LINK_WRITE_STALL_MAX,
 };
 
 /// A connection of whatever kind: TCP, TLS, or a simulation's pipe.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// Opens a connection to the address of this index, or tells within [`LINK_CONNECT_TIMEOUT`] why there is none.
-pub type Connect = Arc<dyn Fn(usize) -> BoxFuture<'static, Result<Box<dyn Stream>, Down>> + Send + Sync>;
+/// Opens a connection to an address, or tells within [`LINK_CONNECT_TIMEOUT`] why there is none.
+pub type Connect = Arc<dyn Fn(&Address) -> BoxFuture<'static, Result<Box<dyn Stream>, Down>> + Send + Sync>;
 
 pub struct LinkDriver {
     pub id: LinkId,
     /// For messages: `ami`.
     pub dialect: &'static str,
-    /// As configured, for messages and events; primary first.
-    pub addresses: Vec<String>,
+    pub places: Places,
     pub session: Box<dyn Session>,
-    pub connect: Connect,
+    /// How long the PBX may take to answer a service call.
+    pub deadline: Duration,
     pub backoff: Backoff,
     pub clock: Clock,
     /// The other end is the log.
     pub events: mpsc::Sender<Submitted>,
+    /// How far the log is flushed.
+    pub flushed: watch::Receiver<Seq>,
+    /// The other end is the API.
+    pub orders: mpsc::Receiver<ServiceOrder>,
     /// Read by the API.
     pub figures: Arc<LinkFigures>,
     /// What was told of the link's faults already.
@@ -59,6 +83,39 @@ pub struct LinkDriver {
     /// Becomes true, or is dropped, when the link shall end.
     pub stop: watch::Receiver<bool>,
 }
+
+/// Where the PBX is, and how it is reached.
+pub struct Places {
+    /// As configured; primary first. None where the PBX comes to us.
+    pub addresses: Vec<Address>,
+    pub connect: Connect,
+    pub handshake: Handshake,
+    /// Where we wait for a PBX that is the client.
+    pub listen: Option<SocketAddr>,
+    pub listener: Listen,
+}
+
+/// What a link holds besides its session while it runs.
+#[derive(Default)]
+struct Hands {
+    orders: Orders,
+    server: Option<PushServer>,
+    reports: u64,
+    unanswered: BTreeMap<ReportId, oneshot::Sender<(u16, Vec<u8>)>>,
+    answers: VecDeque<Waiting>,
+    /// Of the newest event told, where reports are answered by it.
+    receipt: Option<Receipt>,
+}
+
+/// An answer that waits for its events to be flushed.
+struct Waiting {
+    receipt: Option<Receipt>,
+    answer: oneshot::Sender<(u16, Vec<u8>)>,
+    status: u16,
+    body: Vec<u8>,
+}
+
+type Requests = FuturesUnordered<BoxFuture<'static, (RequestId, Result<HttpResponse, HttpFailed>)>>;
 
 /// A connect that does not keep its own time is given up this much later.
 const CONNECT_GUARD: Duration = Duration::from_secs(1);
@@ -76,19 +133,40 @@ struct Stopped;
 
 impl fmt::Debug for LinkDriver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LinkDriver").field("id", &self.id).field("addresses", &self.addresses).finish_non_exhaustive()
+        f.debug_struct("LinkDriver").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Places").field("addresses", &self.addresses).field("listen", &self.listen).finish_non_exhaustive()
+    }
+}
+
+impl Places {
+    /// The place of this index, for messages and events.
+    fn name(&self, index: usize) -> String {
+        match (self.addresses.get(index), self.listen) {
+            (Some(address), _) => address.to_string(),
+            (None, Some(listen)) => format!("listen {listen}"),
+            (None, None) => "nowhere".to_owned(),
+        }
     }
 }
 
 impl LinkDriver {
     /// Keeps the link until the stop signal; then says goodbye to the PBX and returns.
     pub async fn run(mut self) {
+        let mut hands = Hands::default();
         loop {
             let address = self.backoff.address();
-            self.figures.connecting(&self.addresses[address]);
+            self.figures.connecting(&self.places.name(address));
             let mut live_since = None;
-            let end = self.attempt(address, &mut live_since).await;
+            let end = self.attempt(&mut hands, address, &mut live_since).await;
             self.session.handle_closed(self.clock.now());
+            if self.settle(&mut hands).await.is_err() {
+                return;
+            }
             let steady = live_since.is_some_and(|since| self.clock.now() - since >= LINK_STEADY);
             if steady && address == 0 {
                 self.backoff.handle_primary_steady();
@@ -111,77 +189,120 @@ impl LinkDriver {
                 }
             };
             self.figures.reconnects.fetch_add(1, Relaxed);
-            if self.tell_down(address, &down, next, live_since.is_some()).await.is_err() {
+            if self.tell_down(&mut hands, address, &down, next, live_since.is_some()).await.is_err() {
                 return;
             }
-            if self.pause(next.pause).await.is_err() {
+            if self.pause(&mut hands, next.pause).await.is_err() {
                 return;
             }
         }
     }
 
     /// One connection, from the first packet to the last.
-    async fn attempt(&mut self, address: usize, live_since: &mut Option<Instant>) -> End {
-        let connect = timeout(LINK_CONNECT_TIMEOUT + CONNECT_GUARD, (self.connect)(address));
-        let opened = tokio::select! {
-            opened = connect => opened,
-            () = stopped(&mut self.stop) => return End::Stopped,
+    async fn attempt(&mut self, hands: &mut Hands, index: usize, live_since: &mut Option<Instant>) -> End {
+        let opened = match self.places.addresses.get(index).cloned() {
+            Some(address) => {
+                let opening = timeout(LINK_CONNECT_TIMEOUT + CONNECT_GUARD, self.open(address));
+                tokio::pin!(opening);
+                loop {
+                    tokio::select! {
+                        opened = &mut opening => break opened,
+                        Some(order) = self.orders.recv() => refuse(order),
+                        () = stopped(&mut self.stop) => return End::Stopped,
+                    }
+                }
+            }
+            None => Ok(self.listen(hands).await),
         };
-        let stream = match opened {
-            Ok(Ok(stream)) => stream,
+        let (transport, mut read, mut write) = match opened {
+            Ok(Ok(opened)) => opened,
             Ok(Err(down)) => return End::Down(down),
             Err(_) => {
                 let found = format!("no connection within {} s", LINK_CONNECT_TIMEOUT.as_secs());
                 return End::Down(Down::Unreachable { found });
             }
         };
-        self.session.handle_connected(&self.addresses[address], Transport::Stream, self.clock.now());
+        self.session.handle_connected(&self.places.name(index), transport, self.clock.now());
         self.said.connected();
-        let (mut read, mut write) = tokio::io::split(stream);
-        let end = self.pump(&mut read, &mut write, live_since).await;
+        let end = self.pump(hands, &mut read, &mut write, live_since).await;
         // A goodbye is a courtesy: a peer that does not take it is not waited for.
-        let _ = timeout(Duration::from_millis(200), write.shutdown()).await;
+        let _ = timeout(Duration::from_millis(200), write.close()).await;
         end
+    }
+
+    fn open(&self, address: Address) -> BoxFuture<'static, Result<(Transport, Reader, Writer), Down>> {
+        let (connect, handshake) = (Arc::clone(&self.places.connect), self.places.handshake.clone());
+        async move {
+            let stream = connect(&address).await?;
+            let (read, write) = line::open(stream, &address, &handshake).await?;
+            Ok((line::transport(&address), read, write))
+        }
+        .boxed()
+    }
+
+    /// The listener is opened once and stays, whatever becomes of the session.
+    async fn listen(&mut self, hands: &mut Hands) -> Result<(Transport, Reader, Writer), Down> {
+        if hands.server.is_none() {
+            let unreachable = |found: String| Down::Unreachable { found };
+            let listen = self.places.listen.ok_or_else(|| unreachable("neither address nor listen".to_owned()))?;
+            let listener = (self.places.listener)(listen).await.map_err(|error| {
+                unreachable(format!(
+                    "cannot listen on {listen}: {error}; another program has the port, or the address is not this \
+                     machine's"
+                ))
+            })?;
+            hands.server = Some(PushServer::start(listener));
+        }
+        Ok((Transport::Listener, Reader::Nothing, Writer::Nothing))
     }
 
     async fn pump(
         &mut self,
-        read: &mut ReadHalf<Box<dyn Stream>>,
-        write: &mut WriteHalf<Box<dyn Stream>>,
+        hands: &mut Hands,
+        read: &mut Reader,
+        write: &mut Writer,
         live_since: &mut Option<Instant>,
     ) -> End {
         let mut buffer = vec![0; LINK_READ_BYTES];
-        let mut unsent: Vec<u8> = Vec::new();
         let mut unsent_since: Option<Instant> = None;
         let mut received = self.clock.timestamp();
         let mut probe: Option<BoxFuture<'static, bool>> = self.primary_probe();
+        let mut requests = Requests::new();
+        let mut flushed = self.flushed.clone();
         loop {
             while let Some(output) = self.session.poll_output() {
                 match output {
-                    Output::Send(bytes) if unsent.len() + bytes.len() > LINK_WRITE_BYTES_MAX => {
-                        let found = format!("it does not read: {} bytes wait for it", unsent.len());
-                        return End::Down(Down::Misbehaved { found });
+                    Output::Send(bytes) => {
+                        if let Err(down) = write.push(bytes) {
+                            return End::Down(down);
+                        }
                     }
-                    Output::Send(bytes) => unsent.extend_from_slice(&bytes),
-                    Output::Ping | Output::Request(_) | Output::Answer { .. } | Output::Served { .. } => {}
+                    Output::Ping => write.ping(),
+                    Output::Request(request) if requests.len() < LINK_REQUESTS_MAX => {
+                        let (connect, id) = (Arc::clone(&self.places.connect), request.id);
+                        requests.push(async move { (id, http::perform(connect, request).await) }.boxed());
+                    }
+                    Output::Request(request) => {
+                        self.session.handle_response(request.id, Err(HttpFailed::TooMany), self.clock.now());
+                    }
                     Output::Up => {
                         *live_since = Some(self.clock.now());
                         self.figures.up();
                         tracing::info!("{}: logged in", self.named(self.backoff.address()));
                     }
-                    Output::Event(event) => {
-                        if self.submit(event, received).await.is_err() {
+                    Output::Down(down) => {
+                        let _ = timeout(Duration::from_millis(200), write.progress()).await;
+                        return End::Down(down);
+                    }
+                    output => {
+                        if self.carry(hands, output, received).await.is_err() {
                             return End::Stopped;
                         }
-                    }
-                    Output::Down(down) => {
-                        let _ = timeout(Duration::from_millis(200), write.write_all(&unsent)).await;
-                        return End::Down(down);
                     }
                 }
             }
             self.note_figures();
-            unsent_since = match unsent.is_empty() {
+            unsent_since = match write.is_idle() {
                 true => None,
                 false => unsent_since.or_else(|| Some(self.clock.now())),
             };
@@ -191,31 +312,26 @@ impl LinkDriver {
                     self.session.handle_stop(self.clock.now());
                     while let Some(output) = self.session.poll_output() {
                         if let Output::Send(bytes) = output {
-                            unsent.extend_from_slice(&bytes);
+                            let _ = write.push(bytes); // a peer that does not read hears no goodbye
                         }
                     }
-                    let _ = timeout(Duration::from_millis(200), write.write_all(&unsent)).await;
                     return End::Stopped;
                 }
-                got = read.read(&mut buffer) => {
+                heard = read.next(&mut buffer) => {
                     received = self.clock.timestamp();
-                    if let Err(down) = self.take(got, &buffer) {
+                    if let Err(down) = self.take(heard) {
                         return End::Down(down);
                     }
                 }
-                sent = write.write(&unsent), if !unsent.is_empty() => match sent {
-                    Ok(0) => return End::Down(Down::Closed { said: None }),
-                    Ok(sent) => {
-                        unsent.drain(..sent);
-                        unsent_since = None;
-                    }
-                    Err(error) => return End::Down(net::broken("write", &error)),
+                sent = write.progress(), if !write.is_idle() => match sent {
+                    Ok(()) => unsent_since = None,
+                    Err(down) => return End::Down(down),
                 },
                 () = at(self.session.poll_timeout()) => {
                     // What already arrived counts before a deadline does: a full log may have kept us from reading it.
-                    if let Some(got) = read.read(&mut buffer).now_or_never() {
+                    if let Some(heard) = read.next(&mut buffer).now_or_never() {
                         received = self.clock.timestamp();
-                        if let Err(down) = self.take(got, &buffer) {
+                        if let Err(down) = self.take(heard) {
                             return End::Down(down);
                         }
                     }
@@ -223,6 +339,28 @@ impl LinkDriver {
                 }
                 () = at(stall) => {
                     return End::Down(Down::Silent { after: LINK_WRITE_STALL_MAX });
+                }
+                Some((id, response)) = requests.next(), if !requests.is_empty() => {
+                    received = self.clock.timestamp();
+                    self.session.handle_response(id, response, self.clock.now());
+                }
+                pushed = hands.pushed() => {
+                    received = self.clock.timestamp();
+                    self.report(hands, pushed);
+                }
+                _ = flushed.changed(), if !hands.answers.is_empty() => hands.answer(*flushed.borrow_and_update()),
+                Some(order) = self.orders.recv() => {
+                    if let Some(call) = hands.orders.take(order, self.deadline, self.clock.now()) {
+                        self.session.handle_call(call, self.clock.now());
+                    }
+                }
+                () = at(hands.orders.poll_timeout()) => {
+                    for id in hands.orders.overdue(Some(self.clock.now())) {
+                        let output = Output::Served { id, outcome: Err(ServiceFault::Deadline) };
+                        if self.carry(hands, output, received).await.is_err() {
+                            return End::Stopped;
+                        }
+                    }
                 }
                 answers = ready(&mut probe) => {
                     if answers {
@@ -235,19 +373,82 @@ impl LinkDriver {
         }
     }
 
-    fn take(&mut self, got: std::io::Result<usize>, buffer: &[u8]) -> Result<(), Down> {
-        match got {
-            Ok(0) => {
-                // The session says why: a shutdown was announced, there was no banner.
-                self.session.handle_closed(self.clock.now());
+    fn take(&mut self, heard: Heard) -> Result<(), Down> {
+        let now = self.clock.now();
+        match heard {
+            Heard::Bytes(bytes) => {
+                self.figures.bytes.fetch_add(bytes.len() as u64, Relaxed);
+                self.session.handle_bytes(&bytes, now);
+            }
+            Heard::Pong => self.session.handle_pong(now),
+            Heard::CloseCode(code, reason) => self.session.handle_close_code(code, &reason, now),
+            // The session says why: a shutdown was announced, there was no banner.
+            Heard::End => self.session.handle_closed(now),
+            Heard::Broken(down) => return Err(down),
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, hands: &mut Hands, pushed: Pushed) {
+        let Pushed { report, answer } = pushed;
+        hands.reports += 1;
+        let id = ReportId(hands.reports);
+        hands.unanswered.insert(id, answer);
+        self.figures.bytes.fetch_add(report.body.len() as u64, Relaxed);
+        self.session.handle_report(id, &report, self.clock.now());
+    }
+
+    /// What needs no connection: events, and answers to whom they are due.
+    async fn carry(&mut self, hands: &mut Hands, output: Output, received: Timestamp) -> Result<(), Stopped> {
+        match output {
+            Output::Event(event) => self.submit(hands, event, received).await,
+            Output::Answer { report, status, body } => {
+                if let Some(answer) = hands.unanswered.remove(&report) {
+                    hands.answers.push_back(Waiting { receipt: hands.receipt.clone(), answer, status, body });
+                    let flushed = *self.flushed.borrow();
+                    hands.answer(flushed);
+                }
                 Ok(())
             }
-            Ok(length) => {
-                self.figures.bytes.fetch_add(length as u64, Relaxed);
-                self.session.handle_bytes(&buffer[..length], self.clock.now());
-                Ok(())
+            Output::Served { id, outcome } => match hands.orders.served(&self.id, id, outcome) {
+                Some(event) => self.submit(hands, event, self.clock.timestamp()).await,
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// After a connection: its last events are told, and no service call is left without an answer.
+    async fn settle(&mut self, hands: &mut Hands) -> Result<(), Stopped> {
+        let at = self.clock.timestamp();
+        while let Some(output) = self.session.poll_output() {
+            self.carry(hands, output, at).await?;
+        }
+        for id in hands.orders.overdue(None) {
+            self.carry(hands, Output::Served { id, outcome: Err(ServiceFault::LinkLost) }, at).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits before the next try. What a PBX pushes meanwhile is taken all the same.
+    async fn pause(&mut self, hands: &mut Hands, pause: Duration) -> Result<(), Stopped> {
+        let mut flushed = self.flushed.clone();
+        let over = sleep(pause);
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                () = &mut over => return Ok(()),
+                () = stopped(&mut self.stop) => return Err(Stopped),
+                Some(order) = self.orders.recv() => refuse(order),
+                _ = flushed.changed(), if !hands.answers.is_empty() => hands.answer(*flushed.borrow_and_update()),
+                pushed = hands.pushed() => {
+                    self.report(hands, pushed);
+                    let at = self.clock.timestamp();
+                    while let Some(output) = self.session.poll_output() {
+                        self.carry(hands, output, at).await?;
+                    }
+                }
             }
-            Err(error) => Err(net::broken("read", &error)),
         }
     }
 
@@ -268,15 +469,22 @@ impl LinkDriver {
     /// On a backup address: resolves, after the pause, to whether the primary takes connections.
     fn primary_probe(&self) -> Option<BoxFuture<'static, bool>> {
         let pause = self.backoff.primary_probe()?;
-        let connect = Arc::clone(&self.connect);
+        let opening = self.open(self.places.addresses.first()?.clone());
         Some(Box::pin(async move {
             sleep(pause).await;
-            matches!(timeout(LINK_CONNECT_TIMEOUT, connect(0)).await, Ok(Ok(_)))
+            matches!(timeout(LINK_CONNECT_TIMEOUT, opening).await, Ok(Ok(_)))
         }))
     }
 
     /// Says a loss to the operator and tells it to the log, where it is not what was told before.
-    async fn tell_down(&mut self, address: usize, down: &Down, next: Next, was_up: bool) -> Result<(), Stopped> {
+    async fn tell_down(
+        &mut self,
+        hands: &mut Hands,
+        address: usize,
+        down: &Down,
+        next: Next,
+        was_up: bool,
+    ) -> Result<(), Stopped> {
         let sentence = down.sentence(&self.id);
         self.figures.down(&sentence);
         let retry = match next.pause.is_zero() {
@@ -284,7 +492,7 @@ impl LinkDriver {
             false => format!("in {:.1} s", next.pause.as_secs_f64()),
         };
         let retry =
-            if next.address == address { retry } else { format!("{retry} at {}", self.addresses[next.address]) };
+            if next.address == address { retry } else { format!("{retry} at {}", self.places.name(next.address)) };
         let named = self.named(address);
         let news = self.said.down(address, down.reason(), &sentence, was_up, self.clock.now());
         if news.for_operator {
@@ -297,28 +505,31 @@ impl LinkDriver {
         }
         let retry_in_s = u32::try_from(next.pause.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
         let event = self.down_event(address, down.reason(), Some(retry_in_s), sentence);
-        self.submit(event, self.clock.timestamp()).await
+        self.submit(hands, event, self.clock.timestamp()).await
     }
 
     /// Nothing of a link that ends on purpose may look live afterwards.
     async fn tell_stopped(&mut self, address: usize, was_up: bool) {
         if was_up {
             let event = self.down_event(address, DownReason::Closed, None, "the gateway ended the link".to_owned());
-            let submitted = Submitted { at: self.clock.timestamp(), clock_unset: !self.clock.is_set(), event };
+            let submitted = Submitted { at: self.clock.timestamp(), clock_unset: !self.clock.is_set(), event, receipt: None };
             // A log that takes nothing is not waited for: the next start finds the link up in the log, and says so.
             let _ = timeout(LINK_GOODBYE_WAIT, self.events.send(submitted)).await;
         }
     }
 
     fn down_event(&self, address: usize, reason: DownReason, retry_in_s: Option<u32>, detail: String) -> Event {
-        let address = Some(self.addresses[address].clone());
+        let address = Some(self.places.name(address));
         Event::link(&self.id, Body::LinkDown(LinkDownEvent { address, reason, retry_in_s, detail }))
     }
 
     /// Waits for room in the log's queue, but not past the stop signal.
-    async fn submit(&mut self, event: Event, at: Timestamp) -> Result<(), Stopped> {
+    async fn submit(&mut self, hands: &mut Hands, event: Event, at: Timestamp) -> Result<(), Stopped> {
         self.figures.events.fetch_add(1, Relaxed);
-        let submitted = Submitted { at, clock_unset: !self.clock.is_set(), event };
+        // Only reports are answered by what was told.
+        let receipt = hands.server.as_ref().map(|_| Receipt::default());
+        hands.receipt.clone_from(&receipt);
+        let submitted = Submitted { at, clock_unset: !self.clock.is_set(), event, receipt };
         let submitted = match self.events.try_send(submitted) {
             Ok(()) => {
                 self.said.event(None);
@@ -346,15 +557,40 @@ impl LinkDriver {
 
     /// The link in a message: what, which, where.
     fn named(&self, address: usize) -> String {
-        format!("link {} ({}, {})", self.id, self.dialect, self.addresses[address])
+        format!("link {} ({}, {})", self.id, self.dialect, self.places.name(address))
     }
+}
 
-    async fn pause(&mut self, pause: Duration) -> Result<(), Stopped> {
-        tokio::select! {
-            () = sleep(pause) => Ok(()),
-            () = stopped(&mut self.stop) => Err(Stopped),
+impl Hands {
+    /// The next report, as long as there is room for its answer; never where nothing listens.
+    async fn pushed(&mut self) -> Pushed {
+        let full = self.unanswered.len() + self.answers.len() >= LINK_REPORTS_UNANSWERED_MAX;
+        match &mut self.server {
+            Some(server) if !full => match server.reports.recv().await {
+                Some(pushed) => pushed,
+                None => std::future::pending().await,
+            },
+            _ => std::future::pending().await,
         }
     }
+
+    /// Sends the answers whose events are flushed.
+    fn answer(&mut self, flushed: Seq) {
+        while let Some(waiting) = self.answers.front() {
+            let durable = |receipt: &Receipt| receipt.seq().is_some_and(|seq| seq <= flushed);
+            if !waiting.receipt.as_ref().is_none_or(durable) {
+                return;
+            }
+            if let Some(Waiting { answer, status, body, .. }) = self.answers.pop_front() {
+                let _ = answer.send((status, body)); // the PBX gave up, and sends it again
+            }
+        }
+    }
+}
+
+/// A link that is down does nothing later.
+fn refuse(order: ServiceOrder) {
+    let _ = order.reply.send(Err(ServiceFault::LinkDown)); // whoever asked may be gone
 }
 
 /// Resolves when the signal is true or its sender is gone.

@@ -457,7 +457,7 @@ impl<S: EntryStore> Sequencer<S> {
             Err(error) => self.pause(batch, &error),
         }
         let (at, clock_unset) = (self.clock.timestamp(), !self.clock.is_set());
-        let submit = |body| Submitted { at, clock_unset, event: Event::gateway(body) };
+        let submit = |body| Submitted { at, clock_unset, event: Event::gateway(body), receipt: None };
         self.sequence(&mut said.into_iter().map(submit).collect()).await;
     }
 

@@ -220,7 +220,7 @@ pub(super) mod tests {
         let text = format!("{seq} {}", "x".repeat(bytes));
         let event = Event::gateway(Body::MessagePeer(MessageEvent { from: None, to: None, text }));
         let at = Timestamp(1_800_000_000_000 + i64::try_from(seq).unwrap());
-        Logged::new(Seq(seq), Submitted { at, clock_unset: false, event })
+        Logged::new(Seq(seq), Submitted { at, clock_unset: false, event, receipt: None })
     }
 
     fn values(batch: &[Logged]) -> Vec<(Vec<u8>, Vec<u8>)> {

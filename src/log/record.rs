@@ -88,7 +88,10 @@ const HAS_SUBJECT: u8 = 4;
 impl Logged {
     /// Gives an event its place. Its data is written here, once, for the disk and for every reader.
     pub fn new(seq: Seq, submitted: Submitted) -> Self {
-        let Submitted { at, clock_unset, mut event } = submitted;
+        let Submitted { at, clock_unset, mut event, receipt } = submitted;
+        if let Some(receipt) = receipt {
+            receipt.settle(seq);
+        }
         let data = data_within_limit(&mut event);
         event.native = None;
         let entry = Entry {
@@ -423,7 +426,7 @@ mod tests {
     fn submitted(body: Body, native: Option<String>) -> Submitted {
         let mut event = Event::link(&"front-desk".into(), body);
         event.native = native.map(|text| RawValue::from_string(text).unwrap());
-        Submitted { at: Timestamp(7), clock_unset: false, event }
+        Submitted { at: Timestamp(7), clock_unset: false, event, receipt: None }
     }
 
     #[test]

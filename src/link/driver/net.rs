@@ -17,16 +17,16 @@ use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
 
 use super::{Connect, Stream};
-use crate::config::{Address, Scheme, TlsSettings};
+use crate::config::{Address, TlsSettings};
 use crate::limits::LINK_CONNECT_TIMEOUT;
 use crate::link::Down;
 
 /// Certificates are read at each attempt, so that a renewed one counts without a restart.
-pub fn connector(addresses: Vec<Address>, tls: TlsSettings) -> Connect {
-    let site = Arc::new((addresses, tls));
-    Arc::new(move |index| {
-        let site = Arc::clone(&site);
-        Box::pin(async move { connect(&site.0[index], &site.1).await })
+pub fn connector(tls: TlsSettings) -> Connect {
+    let tls = Arc::new(tls);
+    Arc::new(move |address| {
+        let (address, tls) = (address.clone(), Arc::clone(&tls));
+        Box::pin(async move { connect(&address, &tls).await })
     })
 }
 
@@ -45,7 +45,7 @@ async fn connect(address: &Address, site: &TlsSettings) -> Result<Box<dyn Stream
     };
     // Actions are small and awaited; a delayed one costs a round trip.
     tcp.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
-    if address.scheme == Scheme::Tcp {
+    if !address.scheme.is_secure() {
         return Ok(Box::new(tcp));
     }
     let refused = |found: String| unreachable(format!("TLS: {found}"));

@@ -65,7 +65,7 @@ impl Bench {
 
 fn submitted(text: &str) -> Submitted {
     let body = Body::MessagePeer(MessageEvent { from: None, to: None, text: text.to_owned() });
-    Submitted { at: Timestamp(1_800_000_000_000), clock_unset: false, event: Event::gateway(body) }
+    Submitted { at: Timestamp(1_800_000_000_000), clock_unset: false, event: Event::gateway(body), receipt: None }
 }
 
 fn kinds(reader: &Reader) -> Vec<String> {

@@ -147,7 +147,7 @@ fn event(seq: usize) -> Logged {
     };
     let event = Event::link(&LinkId::new("front-desk"), Body::Call(CallKind::Delivered, call));
     let at = Timestamp(1_800_000_000_000 + seq as i64);
-    Logged::new(Seq(seq as u64), Submitted { at, clock_unset: false, event })
+    Logged::new(Seq(seq as u64), Submitted { at, clock_unset: false, event, receipt: None })
 }
 
 fn bytes_on_disk(folder: &Path) -> Result<u64> {
