@@ -294,6 +294,8 @@ pub const SECRET_BYTES_MAX: usize = 512;
 pub const CLI_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Time for a gateway to answer a command; past it the gateway counts as unreachable.
 pub const CLI_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for a PBX behind a gateway to do what it was asked; longer than the longest deadline of a link.
+pub const CLI_SERVICE_TIMEOUT: Duration = Duration::from_secs(150);
 /// First pause before a followed stream is asked for again; doubles up to [`CLI_RETRY_MAX`].
 pub const CLI_RETRY_MIN: Duration = Duration::from_millis(250);
 pub const CLI_RETRY_MAX: Duration = Duration::from_secs(10);

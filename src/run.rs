@@ -42,10 +42,10 @@ use crate::event::{Body, DownReason, Event, LinkDownEvent, LinkId, Seq, Submitte
 use crate::lamp::{LampChannels, LampCommand, LampSettings, LampStage, Rigging, VirtualBoard};
 use crate::limits::{
     DURABLE_BATCHES_QUEUED_MAX, ENTRIES_QUEUED_MAX, LAMP_COMMANDS_QUEUED_MAX, LINK_EVENTS_QUEUED_MAX,
-    LOG_BATCH_ENTRIES_MAX, SHUTDOWN_GRACE, VIEW_QUERIES_QUEUED_MAX,
+    LINK_SERVICES_QUEUED_MAX, LOG_BATCH_ENTRIES_MAX, SHUTDOWN_GRACE, VIEW_QUERIES_QUEUED_MAX,
 };
 use crate::link::backoff::Backoff;
-use crate::link::driver::{Connect, LinkDriver, Said, net};
+use crate::link::driver::{Connect, LinkDriver, Listen, Places, Said, net, push};
 use crate::link::figures::LinkFigures;
 use crate::link::known::Known;
 use crate::log::cursor::Cursors;
@@ -58,7 +58,7 @@ use crate::log::{Reader, StoreError};
 
 use self::rebuild::{Checkpoints, rebuild};
 pub use self::settings::token_verifier;
-use self::settings::{FlushedLog, lamp_settings, session};
+use self::settings::{FlushedLog, handshake, lamp_settings, session};
 
 /// What differs between a box, the demo and a simulation.
 #[derive(Clone)]
@@ -70,6 +70,8 @@ pub struct World {
     pub rigging: Rigging,
     /// How a link's addresses are reached.
     pub connect: ConnectOf,
+    /// How a link waits for a PBX that is the client.
+    pub listen: Listen,
     pub tokens: TokenVerifier,
 }
 
@@ -146,7 +148,8 @@ impl World {
             seed: getrandom::u64().unwrap_or_else(|_| fastrand::u64(..)),
             storage: Storage::Disk,
             rigging: Rigging::of_this_machine(board),
-            connect: Arc::new(|_, link| net::connector(link.addresses.clone(), link.tls.clone())),
+            connect: Arc::new(|_, link| net::connector(link.tls.clone())),
+            listen: push::tcp(),
             tokens,
         }
     }
@@ -204,7 +207,7 @@ impl Gateway {
         }));
 
         let metrics = Arc::new(Metrics::default());
-        let view = View::new(state.clone(), world.clock, api_links_shown, Arc::clone(&metrics));
+        let view = View::new(state.clone(), world.clock, api_links_shown.clone(), Arc::clone(&metrics));
         let view = match opened.checkpoints {
             Some(checkpoints) => view.with_keeper(checkpoints.keeper()),
             None => view,
@@ -221,6 +224,7 @@ impl Gateway {
             started,
             log,
             log_bytes_max: config.log.max_bytes,
+            links: api_links_shown,
             view: queries.clone(),
             feed,
             lamps: lamps.clone(),
@@ -267,13 +271,30 @@ impl Gateway {
         let figures = Arc::new(LinkFigures::default());
         // Links of one box do not retry in step, and a seed repeats a run.
         let seed = id.as_str().bytes().fold(self.world.seed, |seed, byte| seed.rotate_left(5) ^ u64::from(byte));
-        let shown = ApiLink { id: id.clone(), dialect: link.dialect.name(), figures: Arc::clone(&figures) };
-        let driver = LinkDriver {
-            session: session(&id, link, known, seed),
-            connect: (self.world.connect)(&id, link),
+        let (orders, ordered) = mpsc::channel(LINK_SERVICES_QUEUED_MAX);
+        let session = session(&id, link, known, seed);
+        let shown = ApiLink {
             id: id.clone(),
             dialect: link.dialect.name(),
-            addresses: link.addresses.iter().map(ToString::to_string).collect(),
+            figures: Arc::clone(&figures),
+            abilities: Arc::new(session.abilities()),
+            orders,
+            deadline: link.deadline,
+        };
+        let driver = LinkDriver {
+            session,
+            places: Places {
+                addresses: link.addresses.clone(),
+                connect: (self.world.connect)(&id, link),
+                handshake: handshake(link),
+                listen: link.listen,
+                listener: Arc::clone(&self.world.listen),
+            },
+            deadline: link.deadline,
+            flushed: self.flushed.clone(),
+            orders: ordered,
+            id: id.clone(),
+            dialect: link.dialect.name(),
             backoff: Backoff::new(link.addresses.len(), seed),
             clock: self.world.clock,
             events: self.events.clone(),

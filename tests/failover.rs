@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use lamplighter::clock::{Clock, Instant};
-use lamplighter::event::{Body, DownReason, Event, LinkId, Submitted};
+use lamplighter::config::{Address, Scheme};
+use lamplighter::event::{Body, DownReason, Event, LinkId, Seq, Submitted};
 use lamplighter::limits::{LINK_PRIMARY_PROBE, LINK_RETRY_MIN};
 use lamplighter::link::Down;
 use lamplighter::link::ami::model::{Model, ModelSettings};
 use lamplighter::link::ami::session::{LoginMethod, Session, SessionSettings};
 use lamplighter::link::backoff::Backoff;
-use lamplighter::link::driver::{Connect, LinkDriver, Stream};
+use lamplighter::link::driver::{Connect, LinkDriver, Places, Stream};
 use lamplighter::link::figures::LinkFigures;
 use lamplighter::link::known::Known;
 use lamplighter::secret::Secret;
@@ -115,10 +116,12 @@ impl House {
         let (stop, stopped) = watch::channel(false);
         let driver = LinkDriver {
             session: Box::new(Session::new(settings, model, 7)),
-            connect: connect(Arc::clone(&primary), cut.clone()),
+            places: Places::at(ADDRESSES.map(address).to_vec(), connect(Arc::clone(&primary), cut.clone())),
+            deadline: Duration::from_secs(10),
+            flushed: watch::channel(Seq(0)).1,
+            orders: mpsc::channel(1).1,
             id,
             dialect: "ami",
-            addresses: ADDRESSES.map(str::to_owned).to_vec(),
             backoff: Backoff::new(ADDRESSES.len(), 7),
             clock,
             events: sender,
@@ -163,9 +166,15 @@ impl House {
     }
 }
 
+/// `tcp://HOST:PORT`
+fn address(text: &str) -> Address {
+    let (host, port) = text.strip_prefix("tcp://").and_then(|place| place.split_once(':')).unwrap();
+    Address { scheme: Scheme::Tcp, host: host.to_owned(), port: port.parse().unwrap(), path: String::new() }
+}
+
 fn connect(primary: Arc<Mutex<There>>, cut: watch::Sender<u32>) -> Connect {
     Arc::new(move |address| {
-        let there = if address == 0 { *primary.lock().unwrap() } else { There::Pbx };
+        let there = if address.to_string() == ADDRESSES[0] { *primary.lock().unwrap() } else { There::Pbx };
         let cut = cut.subscribe();
         async move {
             let (near, far) = tokio::io::duplex(64 * 1024);

@@ -100,26 +100,30 @@ pub(super) struct Gate {
 }
 
 /// Lets a request through to its route, or answers with a problem; counts both.
-pub(super) async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    let refusal = admit(&gate, &request).and_then(|()| body_fits(&request)).err();
-    let response = match refusal {
-        Some(problem) => problem.into_response(),
-        None => next.run(request).await,
+pub(super) async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+    let admitted = admit(&gate, &request).and_then(|scopes| body_fits(&request).map(|()| scopes));
+    let response = match admitted {
+        Err(problem) => problem.into_response(),
+        Ok(scopes) => {
+            request.extensions_mut().insert(scopes);
+            next.run(request).await
+        }
     };
     gate.app.metrics.count_request(gate.path, response.status());
     response
 }
 
-fn admit(gate: &Gate, request: &Request) -> Result<(), Problem> {
+/// What whoever asks may do.
+fn admit(gate: &Gate, request: &Request) -> Result<Scopes, Problem> {
     let scope = match gate.access {
-        Access::Open => return Ok(()),
-        Access::TokenOrLoopback(_) if on_this_machine(request) => return Ok(()),
+        Access::Open => return Ok(Scopes::NONE),
+        Access::TokenOrLoopback(_) if on_this_machine(request) => return Ok(Scopes::NONE),
         Access::Token(scope) | Access::TokenOrLoopback(scope) => scope,
     };
     let header = request.headers().get(AUTHORIZATION).ok_or_else(Problem::token_missing)?;
     let token = header.to_str().ok().and_then(bearer).ok_or_else(Problem::token_malformed)?;
     let scopes = (gate.app.tokens)(token).ok_or_else(Problem::token_unknown)?;
-    if scopes.allow(scope) { Ok(()) } else { Err(Problem::scope_missing(scope)) }
+    if scopes.allow(scope) { Ok(scopes) } else { Err(Problem::scope_missing(scope)) }
 }
 
 /// The token of a header value; the scheme's case does not matter.

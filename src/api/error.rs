@@ -1,7 +1,8 @@
 //! What goes wrong, as RFC 9457 problem documents: one type, one `IntoResponse`.
 //!
 //! `type` points into the readable page at `/api`, `detail` says which thing, what was expected, what was found and
-//! what to do. Extra members: `oldest` (410), `scope` (403), `allowed` (405).
+//! what to do. Extra members: `oldest` (410), `scope` (403), `services` (501), `pbx_code` (409, 422), `request_id` (every
+//! refused service call).
 
 use axum::Json;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -101,6 +102,26 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "/api#problem-too-large", "Body too large", detail)
     }
 
+    /// The call or device is in no state for what was asked.
+    pub fn wrong_state(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "/api#problem-wrong-state", "Wrong state", detail)
+    }
+
+    /// The PBX said no.
+    pub fn pbx_refused(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "/api#problem-pbx-refused", "The PBX refused", detail)
+    }
+
+    /// What this link's PBX, as it is configured, does not offer.
+    pub fn not_supported(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, "/api#problem-not-supported", "Not supported", detail)
+    }
+
+    /// The PBX has not answered; what was asked may have been done.
+    pub fn no_answer(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "/api#problem-no-answer", "The PBX did not answer", detail)
+    }
+
     /// A part of the gateway cannot answer at this moment.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "/api#problem-unavailable", "Not available", detail)
@@ -116,7 +137,7 @@ impl Problem {
         Self(Box::new(Refusal { status, body, header: None }))
     }
 
-    fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
+    pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
         self.0.body.more.insert(member.to_owned(), value.into());
         self
     }

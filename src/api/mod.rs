@@ -15,6 +15,7 @@
 //! | `queries` | routes → view | `VIEW_QUERIES_QUEUED_MAX` | the request waits, 503 after `API_PART_ANSWER_MAX` |
 //! | `stream` | log → feed | `LOG_BATCH_ENTRIES_MAX` | the feed reads what it missed from the log |
 //! | ring | feed → SSE clients | `STREAM_LAG_MAX`, `STREAM_LAG_BYTES_MAX` | the slow client is cut off and resumes by seq |
+//! | service orders | routes → links | `LINK_SERVICES_QUEUED_MAX` | refused with 503 |
 //! | lamp queries | routes → lamps | `LAMP_COMMANDS_QUEUED_MAX` | refused with 503 |
 
 pub mod auth;
@@ -35,8 +36,9 @@ pub mod view;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 pub use self::auth::{Scope, Scopes, TokenVerifier};
 pub use self::feed::Feed;
@@ -48,7 +50,9 @@ use crate::clock::{Clock, Instant};
 use crate::event::{GatewayId, LinkId, Seq};
 use crate::lamp::LampCommand;
 use crate::limits::API_LOG_READS_MAX;
+use crate::link::driver::ServiceOrder;
 use crate::link::figures::LinkFigures;
+use crate::link::session::Abilities;
 use crate::log::record::{Entry, Identity};
 
 /// The flushed part of the log, as clients read it.
@@ -93,6 +97,12 @@ pub struct ApiLink {
     pub dialect: &'static str,
     /// Written by the link's driver.
     pub figures: Arc<LinkFigures>,
+    /// What it can tell and do, as it is configured.
+    pub abilities: Arc<Abilities>,
+    /// Service calls; the other end is the link's driver.
+    pub orders: mpsc::Sender<ServiceOrder>,
+    /// How long its PBX may take to answer.
+    pub deadline: Duration,
 }
 
 /// Everything the routes reach, each with its other end.
@@ -105,6 +115,8 @@ pub struct Wiring {
     pub log: Arc<dyn LogReader>,
     /// The site's retention by size, for `offline_capacity_s`.
     pub log_bytes_max: u64,
+    /// The configured links.
+    pub links: watch::Receiver<Arc<[ApiLink]>>,
     /// The other end is [`View::run`].
     pub view: mpsc::Sender<Query>,
     /// Filled by [`Feed::run`].

@@ -10,7 +10,7 @@ use axum::routing::{MethodRouter, get, post};
 use super::AppState;
 use super::auth::{Access, Gate, Scope, guard};
 use super::error::Problem;
-use super::routes::{docs, events, health, lamps, links, objects, status};
+use super::routes::{docs, events, health, lamps, links, objects, services, status};
 use crate::limits::API_BODY_BYTES_MAX;
 
 /// The whole API.
@@ -55,6 +55,7 @@ pub(super) fn routes() -> Vec<Route> {
         Route::get("/api/v1/status", READ, status::status),
         Route::get("/api/v1/links", READ, links::list),
         Route::get("/api/v1/links/{link}", READ, links::one),
+        Route::post("/api/v1/links/{link}/services/{service}", CALL, services::call),
         Route::get("/api/v1/devices", READ, objects::devices),
         Route::get("/api/v1/devices/{link}/{device}", READ, objects::device),
         Route::get("/api/v1/agents", READ, objects::agents),

@@ -27,6 +27,7 @@ use crate::event::{AgentId, AgentState, ConnectionState, DeviceId, DeviceState, 
 use crate::limits::{API_RATE_WINDOW, DURABLE_BATCHES_QUEUED_MAX};
 use crate::link::figures::Phase;
 use crate::link::known::Known;
+use crate::link::session::Tells;
 use crate::log::record::Logged;
 use crate::state::{LinkState, State};
 
@@ -142,7 +143,10 @@ struct LinkObject<'a> {
     rates: RatesObject,
     totals: TotalsObject,
     last_error: Option<String>,
-    services: [&'a str; 0],
+    /// What it can do, in the interface's order.
+    services: Vec<&'static str>,
+    /// How each kind of news comes: `push`, `monitored`, `poll`, `partial`, `no`.
+    tells: Tells,
     /// Dropped before the log, by the PBX's own names.
     noise: BTreeMap<String, u64>,
 }
@@ -409,7 +413,8 @@ impl View {
                 reconnects: figures.reconnects.load(Relaxed),
             },
             last_error: standing.last_error.or_else(|| folded.and_then(|link| link.last_error.clone())),
-            services: [],
+            services: link.abilities.services.iter().map(|service| service.name()).collect(),
+            tells: link.abilities.tells,
             noise: standing.noise,
         }
     }

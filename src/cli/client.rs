@@ -10,7 +10,7 @@ use ureq::http::StatusCode;
 
 use super::table::printable;
 use super::{ClientArgs, Failure};
-use crate::limits::{CLI_ANSWER_BYTES_MAX, CLI_ANSWER_TIMEOUT, CLI_STREAM_SILENCE_MAX};
+use crate::limits::{CLI_ANSWER_BYTES_MAX, CLI_ANSWER_TIMEOUT, CLI_SERVICE_TIMEOUT, CLI_STREAM_SILENCE_MAX};
 use crate::secret::Secret;
 
 pub(super) struct Client {
@@ -74,6 +74,22 @@ impl Client {
         }
     }
 
+    /// Has something done; the answer's JSON.
+    pub(super) fn post_json(&self, path: &str, body: &Value) -> Result<Value, Refusal> {
+        let mut request = self.agent.post(format!("{}{path}", self.url)).header("Content-Type", "application/json");
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {}", token.expose()));
+        }
+        // A PBX may take its time.
+        let request = request.config().timeout_recv_response(Some(CLI_SERVICE_TIMEOUT)).build();
+        let mut response = answered(request.send(body.to_string()))?;
+        let text = response.body_mut().with_config().limit(CLI_ANSWER_BYTES_MAX).read_to_string();
+        let text = text.map_err(|error| Refusal::Unreachable { found: error.to_string() })?;
+        serde_json::from_str(&text).map_err(|error| Refusal::Other {
+            said: format!("expected JSON from {path}, found something else ({error})"),
+        })
+    }
+
     /// A body without an end.
     pub(super) fn stream(&self, path: &str) -> Result<impl Read + use<>, Refusal> {
         Ok(self.ask(path)?.into_body().into_reader())
@@ -113,21 +129,27 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {}", token.expose()));
         }
-        let mut response = request.call().map_err(|error| match error {
-            ureq::Error::Io(error) => Refusal::Unreachable { found: error.to_string() },
-            ureq::Error::Timeout(_) | ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => {
-                Refusal::Unreachable { found: error.to_string() }
-            }
-            other => Refusal::Other { said: other.to_string() },
-        })?;
-        if response.status() == StatusCode::OK {
-            return Ok(response);
-        }
-        let status = response.status().as_u16();
-        let body = response.body_mut().with_config().limit(CLI_ANSWER_BYTES_MAX).read_to_string();
-        let problem = body.ok().and_then(|body| serde_json::from_str(&body).ok()).unwrap_or_default();
-        Err(Refusal::Refused { status, problem })
+        answered(request.call())
     }
+}
+
+fn answered(
+    answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> Result<ureq::http::Response<ureq::Body>, Refusal> {
+    let mut response = answer.map_err(|error| match error {
+        ureq::Error::Io(error) => Refusal::Unreachable { found: error.to_string() },
+        ureq::Error::Timeout(_) | ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => {
+            Refusal::Unreachable { found: error.to_string() }
+        }
+        other => Refusal::Other { said: other.to_string() },
+    })?;
+    if response.status() == StatusCode::OK {
+        return Ok(response);
+    }
+    let status = response.status().as_u16();
+    let body = response.body_mut().with_config().limit(CLI_ANSWER_BYTES_MAX).read_to_string();
+    let problem = body.ok().and_then(|body| serde_json::from_str(&body).ok()).unwrap_or_default();
+    Err(Refusal::Refused { status, problem })
 }
 
 /// A value inside a query.

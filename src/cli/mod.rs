@@ -8,6 +8,7 @@
 
 mod client;
 mod events;
+mod service;
 mod show;
 mod sse;
 mod table;
@@ -102,6 +103,9 @@ Examples:
   lamplighter events --after 1200 --json               events as JSON, one a line
   lamplighter events --follow --link front-desk        what happens from here on, until Ctrl-C")]
     Events(EventsArgs),
+    /// Have a link's PBX do something: make a call, set an agent's state …
+    #[command(after_help = SERVICE_HELP)]
+    Service(ServiceArgs),
     /// Make, list and remove API tokens on this box
     #[command(subcommand)]
     Token(TokenCommand),
@@ -158,6 +162,29 @@ struct EventsArgs {
     #[arg(long = "link", value_name = "LINK")]
     links: Vec<String>,
 }
+
+#[derive(Debug, Args)]
+struct ServiceArgs {
+    #[command(flatten)]
+    client: ClientArgs,
+    /// The link, by its name in the configuration; without one, services are listed with their arguments
+    link: Option<String>,
+    /// The service, such as `make-call`; without one, those the link offers are listed
+    name: Option<String>,
+    /// Arguments, each KEY=VALUE; `native.KEY=VALUE` for the dialect's own, a list with commas for `members`
+    #[arg(value_name = "KEY=VALUE")]
+    arguments: Vec<String>,
+}
+
+const SERVICE_HELP: &str = "\
+Examples:
+  lamplighter service                                              every service and its arguments
+  lamplighter service front-desk                                   what this link's PBX offers
+  lamplighter service front-desk make-call device=0101 to=0102     the phone 0101 rings, then 0102
+  lamplighter service front-desk set-agent-state agent=kim device=0101 state=not-ready reason=lunch
+  lamplighter service front-desk raw native.Action=Ping            a message of the PBX's own (scope admin)
+
+Needs a token with scope call. Exit code 0 when the PBX did it, 69 when it did not, with its words on stderr.";
 
 #[derive(Debug, Subcommand)]
 enum TokenCommand {
@@ -252,6 +279,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Lamps(args) => show::list(&args, &show::LAMPS),
         Command::Links(args) => show::list(&args, &show::LINKS),
         Command::Events(args) => events::run(&args),
+        Command::Service(args) => service::run(&args),
         Command::Token(command) => token::run(command),
     };
     match result {

@@ -357,7 +357,12 @@ impl House {
             let Ok(room) = events.try_reserve() else { return };
             if let Some(body) = lamp.light.poll_event(id) {
                 let at = self.clock.timestamp();
-                room.send(Submitted { at, clock_unset: !self.clock.is_set(), event: Event::gateway(body), receipt: None });
+                room.send(Submitted {
+                    at,
+                    clock_unset: !self.clock.is_set(),
+                    event: Event::gateway(body),
+                    receipt: None,
+                });
             }
         }
     }

@@ -139,11 +139,19 @@ impl fmt::Debug for LinkDriver {
 
 impl fmt::Debug for Places {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Places").field("addresses", &self.addresses).field("listen", &self.listen).finish_non_exhaustive()
+        f.debug_struct("Places")
+            .field("addresses", &self.addresses)
+            .field("listen", &self.listen)
+            .finish_non_exhaustive()
     }
 }
 
 impl Places {
+    /// A PBX that is called, without anything more to it.
+    pub fn at(addresses: Vec<Address>, connect: Connect) -> Self {
+        Self { addresses, connect, handshake: Handshake::default(), listen: None, listener: push::tcp() }
+    }
+
     /// The place of this index, for messages and events.
     fn name(&self, index: usize) -> String {
         match (self.addresses.get(index), self.listen) {
@@ -307,6 +315,7 @@ impl LinkDriver {
                 false => unsent_since.or_else(|| Some(self.clock.now())),
             };
             let stall = unsent_since.map(|since| since + LINK_WRITE_STALL_MAX);
+            let overdue = hands.orders.poll_timeout();
             tokio::select! {
                 () = stopped(&mut self.stop) => {
                     self.session.handle_stop(self.clock.now());
@@ -354,7 +363,7 @@ impl LinkDriver {
                         self.session.handle_call(call, self.clock.now());
                     }
                 }
-                () = at(hands.orders.poll_timeout()) => {
+                () = at(overdue) => {
                     for id in hands.orders.overdue(Some(self.clock.now())) {
                         let output = Output::Served { id, outcome: Err(ServiceFault::Deadline) };
                         if self.carry(hands, output, received).await.is_err() {
@@ -512,7 +521,8 @@ impl LinkDriver {
     async fn tell_stopped(&mut self, address: usize, was_up: bool) {
         if was_up {
             let event = self.down_event(address, DownReason::Closed, None, "the gateway ended the link".to_owned());
-            let submitted = Submitted { at: self.clock.timestamp(), clock_unset: !self.clock.is_set(), event, receipt: None };
+            let submitted =
+                Submitted { at: self.clock.timestamp(), clock_unset: !self.clock.is_set(), event, receipt: None };
             // A log that takes nothing is not waited for: the next start finds the link up in the log, and says so.
             let _ = timeout(LINK_GOODBYE_WAIT, self.events.send(submitted)).await;
         }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use lamplighter::clock::{Clock, Instant};
-use lamplighter::event::{Body, DownReason, LinkDownEvent, LinkId, Submitted};
+use lamplighter::config::{Address, Scheme};
+use lamplighter::event::{Body, DownReason, LinkDownEvent, LinkId, Seq, Submitted};
 use lamplighter::limits::{
     LINK_CONNECT_TIMEOUT, LINK_PRIMARY_PROBE, LINK_REFUSED_RETRY_MIN, LINK_RETRY_MAX, LINK_STEADY, LINK_WRITE_STALL_MAX,
 };
@@ -13,7 +14,7 @@ use lamplighter::link::Down;
 use lamplighter::link::ami::model::{Model, ModelSettings};
 use lamplighter::link::ami::session::{LoginMethod, Session, SessionSettings};
 use lamplighter::link::backoff::Backoff;
-use lamplighter::link::driver::{LinkDriver, Said, Stream};
+use lamplighter::link::driver::{LinkDriver, Places, Said, Stream};
 use lamplighter::link::figures::LinkFigures;
 use lamplighter::link::known::Known;
 use lamplighter::secret::Secret;
@@ -47,8 +48,9 @@ impl Bench {
         let (sender, events) = mpsc::channel(64);
         let (stop, stopped) = watch::channel(false);
         let clock = Clock::system();
-        let connect = move |address| -> BoxFuture<'static, Opened> {
+        let connect = move |address: &Address| -> BoxFuture<'static, Opened> {
             let (answer, given) = oneshot::channel();
+            let address = address.port.into();
             let _ = wanted.send(Attempt { address, at: clock.now(), answer });
             Box::pin(async move {
                 match given.await {
@@ -71,10 +73,12 @@ impl Bench {
         let model = Model::new(ModelSettings::default(), id.clone(), Known::default());
         let driver = LinkDriver {
             session: Box::new(Session::new(settings, model, 1)),
-            connect: Arc::new(connect),
+            places: Places::at((0..addresses).map(address).collect(), Arc::new(connect)),
+            deadline: Duration::from_secs(10),
+            flushed: watch::channel(Seq(0)).1,
+            orders: mpsc::channel(1).1,
             id,
             dialect: "ami",
-            addresses: (0..addresses).map(|at| format!("tcp://pbx-{at}")).collect(),
             backoff: Backoff::new(addresses, 1),
             clock,
             events: sender,
@@ -147,7 +151,7 @@ async fn each_address_tells_its_fault_once() {
         bench.attempt().await.unreachable();
     }
     let told = [bench.down().await, bench.down().await];
-    assert_eq!(told.map(|down| down.address), [Some("tcp://pbx-0".into()), Some("tcp://pbx-1".into())]);
+    assert_eq!(told.map(|down| down.address), [Some("tcp://pbx:0".into()), Some("tcp://pbx:1".into())]);
     assert!(bench.events.try_recv().is_err(), "and not again at every try");
 }
 
@@ -199,7 +203,7 @@ async fn the_primary_is_taken_again_when_it_answers_again() {
     let first = bench.down().await;
     assert_eq!(first.reason, DownReason::Unreachable);
     let second = bench.down().await;
-    assert_eq!((second.reason, second.address.as_deref()), (DownReason::Closed, Some("tcp://pbx-1")));
+    assert_eq!((second.reason, second.address.as_deref()), (DownReason::Closed, Some("tcp://pbx:1")));
     assert!(second.detail.contains("the primary address answers again"), "{}", second.detail);
 }
 
@@ -267,4 +271,9 @@ async fn a_stop_while_the_pbx_says_nothing_is_immediate() {
     let _silent = bench.attempt().await.connected(64);
     tokio::task::yield_now().await;
     assert_eq!(bench.stop().await, Duration::ZERO);
+}
+
+/// Its place in the list is its port.
+fn address(at: usize) -> Address {
+    Address { scheme: Scheme::Tcp, host: "pbx".to_owned(), port: u16::try_from(at).unwrap(), path: String::new() }
 }

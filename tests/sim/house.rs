@@ -10,6 +10,7 @@ use lamplighter::config::Config;
 use lamplighter::event::{Body, Event, LampId, LampState, Seq};
 use lamplighter::lamp::{LampCommand, Rigging, VirtualBoard};
 use lamplighter::limits::{LAMP_IDENTIFY, LAMP_TEST_STEP, LOG_RETRY_MAX, LOG_UNFLUSHED_ENTRIES_MAX};
+use lamplighter::link::driver::push;
 use lamplighter::log::Reader;
 use lamplighter::log::memory::MemoryStore;
 use lamplighter::log::record::Entry;
@@ -115,6 +116,7 @@ impl House {
                 PEER => peer.connector(),
                 _ => exchange.connector(),
             }),
+            listen: push::tcp(),
             tokens: Arc::new(|_| None),
         };
         let gateway = Gateway::start(self.config.clone(), world).await.unwrap_or_else(|error| panic!("start: {error}"));

@@ -6,6 +6,7 @@ pub(super) mod health;
 pub(super) mod lamps;
 pub(super) mod links;
 pub(super) mod objects;
+pub(super) mod services;
 pub(super) mod status;
 
 use std::time::Duration;

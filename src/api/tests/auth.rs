@@ -6,7 +6,13 @@ use crate::api::router::{Verb, routes};
 
 /// A path of the table with names filled in.
 fn filled(path: &str) -> String {
-    let names = [("{link}", FRONT_DESK), ("{device}", "0101"), ("{agent}", "minji"), ("{lamp}", "desk-1")];
+    let names = [
+        ("{link}", FRONT_DESK),
+        ("{device}", "0101"),
+        ("{agent}", "minji"),
+        ("{lamp}", "desk-1"),
+        ("{service}", "make-call"),
+    ];
     names.into_iter().fold(path.to_owned(), |path, (place, name)| path.replace(place, name))
 }
 
@@ -27,7 +33,7 @@ async fn every_route_asks_for_its_scope_and_takes_no_other() {
     let house = House::new();
     house.open_office().await;
     for route in routes() {
-        let good = if route.verb == Verb::Post { 204 } else { 200 };
+        let good = if route.path.starts_with("/api/v1/lamps/") && route.verb == Verb::Post { 204 } else { 200 };
         for (token, scopes) in [
             (None, None),
             (Some("unknown"), None),

@@ -5,6 +5,7 @@ mod documents;
 mod events;
 mod objects;
 mod serve;
+mod services;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,9 @@ use crate::event::{
 };
 use crate::lamp::{LampRefused, LampView, LinkHealth, Shows, Why};
 use crate::limits::{DURABLE_BATCHES_QUEUED_MAX, LAMP_COMMANDS_QUEUED_MAX, STREAM_LAG_MAX, VIEW_QUERIES_QUEUED_MAX};
+use crate::link::ami;
+use crate::link::driver::ServiceOrder;
+use crate::link::service::{Service, ServiceFault};
 use crate::log::record::Logged;
 use crate::state::State;
 
@@ -129,6 +133,24 @@ impl LogReader for MemoryLog {
     }
 }
 
+/// A link whose PBX does what it is asked, unless `to` is the name of a trouble.
+async fn pbx(mut orders: mpsc::Receiver<ServiceOrder>) {
+    while let Some(order) = orders.recv().await {
+        let outcome = match order.arguments.to.as_deref() {
+            Some("busy") => {
+                Err(ServiceFault::Refused { said: "Originate failed".into(), pbx_code: Some("1302".into()) })
+            }
+            Some("nobody") => Err(ServiceFault::NotFound { what: "there is no device `nobody`".into() }),
+            Some("held") => Err(ServiceFault::WrongState { found: "`0101` has no call".into(), pbx_code: None }),
+            Some("down") => Err(ServiceFault::LinkDown),
+            Some("silent") => Err(ServiceFault::Deadline),
+            Some("lost") => continue,
+            _ => Ok(serde_json::json!({"call": null, "connection": null})),
+        };
+        order.reply.send(outcome).unwrap();
+    }
+}
+
 /// Everything the API is wired to.
 pub(super) struct House {
     pub(super) log: Arc<MemoryLog>,
@@ -152,14 +174,23 @@ impl House {
         let log = Arc::new(MemoryLog::default());
         let identity = Arc::new(Identity { gateway: GatewayId::new("seoul-1"), log: "5f3a".into() });
         let figures = Arc::new(LinkFigures::default());
-        let front_desk = ApiLink { id: FRONT_DESK.into(), dialect: "ami", figures: Arc::clone(&figures) };
+        let (orders, ordered) = mpsc::channel(4);
+        let front_desk = ApiLink {
+            id: FRONT_DESK.into(),
+            dialect: "ami",
+            figures: Arc::clone(&figures),
+            abilities: Arc::new(Abilities { tells: ami::TELLS, services: vec![Service::MakeCall, Service::Raw] }),
+            orders,
+            deadline: Duration::from_secs(10),
+        };
+        tokio::spawn(pbx(ordered));
         let (links, configured) = watch::channel(Arc::from([front_desk]));
         let (stop, stopped) = watch::channel(false);
         let (durable, flushed) = mpsc::channel(DURABLE_BATCHES_QUEUED_MAX);
         let (queries, asked) = mpsc::channel(VIEW_QUERIES_QUEUED_MAX);
         let (stream, live) = broadcast::channel(STREAM_LAG_MAX);
         let metrics = Arc::new(Metrics::default());
-        let view = View::new(State::default(), clock, configured, Arc::clone(&metrics));
+        let view = View::new(State::default(), clock, configured.clone(), Arc::clone(&metrics));
         tokio::spawn(view.run(flushed, asked));
         let feed = Feed::new(Arc::clone(&identity), Seq(0));
         let reader: Arc<dyn LogReader> = Arc::clone(&log) as _;
@@ -171,6 +202,7 @@ impl House {
             started: clock.now(),
             log: reader,
             log_bytes_max: 256 << 20,
+            links: configured,
             view: queries,
             feed,
             lamps,

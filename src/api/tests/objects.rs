@@ -94,7 +94,7 @@ async fn a_link_shows_its_figures_and_the_noise_it_dropped() {
     assert_eq!((&link["state"], &link["stale"]), (&"up".into(), &false.into()));
     assert_eq!((&link["totals"]["messages"], &link["totals"]["refused"]), (&70.into(), &2.into()));
     assert_eq!(link["noise"]["VarSet"], 60);
-    assert_eq!(link["services"], serde_json::json!([]));
+    assert_eq!(link["services"], serde_json::json!(["make-call", "raw"]));
 }
 
 #[tokio::test]

@@ -175,7 +175,7 @@ impl Writer {
                 Err(error) => Err(net::broken("write", &error)),
             },
             Self::WebSocket { half, unsent, bytes } => poll_fn(|context| {
-                let mut sink = Pin::new(half);
+                let mut sink = Pin::new(&mut *half);
                 while !unsent.is_empty() {
                     ready!(sink.as_mut().poll_ready(context))?;
                     if let Some(message) = unsent.pop_front() {
@@ -214,7 +214,8 @@ fn request(address: &Address, handshake: &Handshake) -> Result<Request, Down> {
     let mut request = address.to_string().into_client_request().map_err(|error| wrong(error.to_string()))?;
     let headers = request.headers_mut();
     if let Some(subprotocol) = &handshake.subprotocol {
-        let value = HeaderValue::from_str(subprotocol).map_err(|_| wrong("the subprotocol is no header's value".into()))?;
+        let value =
+            HeaderValue::from_str(subprotocol).map_err(|_| wrong("the subprotocol is no header's value".into()))?;
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
     }
     for (name, value) in &handshake.headers {
@@ -253,9 +254,9 @@ fn broken(error: Error) -> Down {
         Error::Io(error) => net::broken("WebSocket", &error),
         Error::ConnectionClosed | Error::AlreadyClosed => Down::Closed { said: None },
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Down::Closed { said: None },
-        Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => Down::Misbehaved {
-            found: format!("expected messages of at most {max_size} bytes, found one of {size}"),
-        },
+        Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
+            Down::Misbehaved { found: format!("expected messages of at most {max_size} bytes, found one of {size}") }
+        }
         other => Down::Misbehaved { found: format!("WebSocket: {other}") },
     }
 }

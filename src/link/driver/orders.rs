@@ -88,9 +88,8 @@ fn result(outcome: &Outcome) -> Option<(bool, Value)> {
         }
         Err(fault) => {
             let pbx_code = match fault {
-                ServiceFault::Refused { pbx_code, .. } | ServiceFault::WrongState { pbx_code: pbx_code @ Some(_), .. } => {
-                    pbx_code.clone()
-                }
+                ServiceFault::Refused { pbx_code, .. }
+                | ServiceFault::WrongState { pbx_code: pbx_code @ Some(_), .. } => pbx_code.clone(),
                 ServiceFault::Deadline | ServiceFault::LinkLost => None,
                 _ => return None,
             };

@@ -19,8 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Stream;
 use crate::limits::{
-    LINK_REPORT_ANSWER_MAX, LINK_REPORT_CONNECTIONS_MAX, LINK_REPORT_READ_MAX, LINK_REPORTS_QUEUED_MAX,
-    LINK_RETRY_MIN,
+    LINK_REPORT_ANSWER_MAX, LINK_REPORT_CONNECTIONS_MAX, LINK_REPORT_READ_MAX, LINK_REPORTS_QUEUED_MAX, LINK_RETRY_MIN,
 };
 use crate::link::push::{Decoder, Unreadable, response};
 use crate::link::session::Report;
