@@ -623,3 +623,6 @@ async fn ready(future: &mut Option<BoxFuture<'static, bool>>) -> bool {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;
