@@ -1,5 +1,6 @@
 //! All automation of this repository, as `cargo xtask COMMAND`.
 
+mod fuzz;
 mod host;
 mod lab;
 mod tests;
@@ -16,6 +17,7 @@ cargo xtask COMMAND
   test          everything: installs or names what is missing, then all tests, then the scenarios on a real
                 Asterisk; the last line says `N passed, N failed, N skipped`
   sim [SEEDS]   the virtual office under faults, so many seeds (500 unless said), an hour of its time each; minutes to hours
+  fuzz [SECONDS] [NAME…]  every fuzz target of that name, seeded from the corpus, a minute each unless said
   bench [WHAT]  figures beside yardsticks: parse, gateway, latency, store, or all; builds a release first
   lab build     builds the Asterisk root, once, into the cache (about a minute, 100 MB of packages)
   lab start     starts that Asterisk on this machine's loopback and leaves it running, to try things by hand
@@ -41,6 +43,8 @@ fn main() -> ExitCode {
         ["test"] => tests::everything(),
         ["sim"] => simulate("500"),
         ["sim", seeds] => simulate(seeds),
+        ["fuzz"] => fuzz::everything("60", &[]),
+        ["fuzz", seconds, names @ ..] => fuzz::everything(seconds, names),
         ["bench"] => bench("all"),
         ["bench", what] => bench(what),
         ["lab", "build"] => lab::build().map(|()| true),
