@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use self::picture::{Desk, Painter};
+use self::picture::{Desk, Painter, Site};
 use crate::cli::{DemoArgs, exit};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -127,7 +127,8 @@ async fn show(
         println!("token {token}");
     }
     let mut stream = gateway.stream.subscribe();
-    let mut painter = Painter::new(desks, gateway.identity.gateway.as_str(), url, token, clock.now());
+    let sites = vec![Site { link: LINK.to_owned(), dialect: "ami".to_owned() }];
+    let mut painter = Painter::new(sites, desks, gateway.identity.gateway.as_str(), url, token, clock.now());
     let (views, shown) = watch::channel(Arc::new(painter.view(&gateway.board.snapshot(), clock.timestamp())));
     let board = gateway.board.clone();
     let colour = move |lamp: &screen::Lamp| {
@@ -196,6 +197,7 @@ fn desks(office: &Office) -> Vec<Desk> {
         .map(|phone| {
             let member = office.queues.iter().flat_map(|queue| &queue.members).find(|it| it.number == phone.number);
             Desk {
+                link: LINK.to_owned(),
                 lamp: format!("desk-{}", phone.number),
                 name: phone.name.clone(),
                 device: phone.number.clone(),

@@ -14,9 +14,17 @@ const EVENTS_SHOWN_MAX: usize = 40;
 /// Over which the rate is a mean.
 const RATE_SECONDS: f64 = 5.0;
 
+/// A link of the demonstration, in the picture's order.
+#[derive(Clone, Debug)]
+pub(super) struct Site {
+    pub link: String,
+    pub dialect: String,
+}
+
 /// Who sits where.
 #[derive(Clone, Debug)]
 pub(super) struct Desk {
+    pub link: String,
     pub lamp: String,
     pub name: String,
     pub device: String,
@@ -26,6 +34,7 @@ pub(super) struct Desk {
 /// A fold of its own, and the newest events.
 #[derive(Debug)]
 pub(super) struct Painter {
+    sites: Vec<Site>,
     desks: Vec<Desk>,
     gateway: String,
     url: String,
@@ -38,8 +47,9 @@ pub(super) struct Painter {
 }
 
 impl Painter {
-    pub(super) fn new(desks: Vec<Desk>, gateway: &str, url: &str, token: &str, now: Instant) -> Self {
+    pub(super) fn new(sites: Vec<Site>, desks: Vec<Desk>, gateway: &str, url: &str, token: &str, now: Instant) -> Self {
         Self {
+            sites,
             desks,
             gateway: gateway.to_owned(),
             url: url.to_owned(),
@@ -80,8 +90,7 @@ impl Painter {
         View {
             gateway: self.gateway.clone(),
             clock: wall(now),
-            links: self.state.links.iter().map(|(id, link)| link_line(id.as_str(), link)).collect(),
-            lamps: self.desks.iter().map(|desk| self.lamp(desk, shown, now)).collect(),
+            links: self.sites.iter().map(|site| self.link(site, shown, now)).collect(),
             queues: self.queues(),
             events: self.events.iter().cloned().collect(),
             events_per_s: self.rate(),
@@ -100,9 +109,30 @@ impl Painter {
         }
     }
 
+    fn link(&self, site: &Site, shown: &BTreeMap<LampId, VirtualLamp>, now: Timestamp) -> Link {
+        let state = self.state.links.get(site.link.as_str());
+        let health = match state {
+            Some(link) if link.up && link.resynced => Health::Up,
+            Some(link) if link.up => Health::Syncing,
+            _ => Health::Down,
+        };
+        let detail = state.and_then(|link| match health {
+            Health::Down => link.last_error.clone(),
+            Health::Up | Health::Syncing => link.address.clone(),
+        });
+        let desks = self.desks.iter().filter(|desk| desk.link == site.link);
+        Link {
+            name: site.link.clone(),
+            dialect: site.dialect.clone(),
+            health,
+            detail: detail.unwrap_or_default(),
+            lamps: desks.map(|desk| self.lamp(desk, shown, now)).collect(),
+        }
+    }
+
     fn lamp(&self, desk: &Desk, shown: &BTreeMap<LampId, VirtualLamp>, now: Timestamp) -> Lamp {
         let state = shown.get(desk.lamp.as_str()).and_then(|lamp| lamp.state);
-        let link = self.state.links.values().next();
+        let link = self.state.links.get(desk.link.as_str());
         Lamp {
             lamp: desk.lamp.clone(),
             name: desk.name.clone(),
@@ -155,39 +185,25 @@ impl Painter {
     }
 
     fn queues(&self) -> Vec<Queue> {
-        let Some(link) = self.state.links.values().next() else { return Vec::new() };
-        let of_queue = |name: &str| {
-            let name = name.to_owned();
-            link.agents.values().filter(move |agent| agent.groups.iter().any(|group| group.as_str() == name))
-        };
-        link.queues
-            .iter()
-            .map(|(id, queue)| Queue {
-                name: id.to_string(),
-                waiting: queue.waiting,
-                longest_wait_s: queue.longest_wait_s,
-                ready: count(of_queue(id.as_str()).filter(|agent| agent.state == AgentState::Ready)),
-                agents: count(of_queue(id.as_str())),
-            })
-            .collect()
+        self.state.links.values().flat_map(of_link).collect()
     }
+}
+
+fn of_link(link: &LinkState) -> impl Iterator<Item = Queue> {
+    link.queues.iter().map(|(id, queue)| {
+        let of_queue = || link.agents.values().filter(|agent| agent.groups.contains(id));
+        Queue {
+            name: id.to_string(),
+            waiting: queue.waiting,
+            longest_wait_s: queue.longest_wait_s,
+            ready: count(of_queue().filter(|agent| agent.state == AgentState::Ready)),
+            agents: count(of_queue()),
+        }
+    })
 }
 
 fn count<T>(of: impl Iterator<Item = T>) -> u32 {
     u32::try_from(of.count()).unwrap_or(u32::MAX)
-}
-
-fn link_line(name: &str, link: &LinkState) -> Link {
-    let health = match (link.up, link.resynced) {
-        (true, true) => Health::Up,
-        (true, false) => Health::Syncing,
-        (false, _) => Health::Down,
-    };
-    let detail = match health {
-        Health::Down => link.last_error.clone(),
-        Health::Up | Health::Syncing => link.address.clone(),
-    };
-    Link { name: name.to_owned(), dialect: "ami".to_owned(), health, detail: detail.unwrap_or_default() }
 }
 
 /// What the picture says of an event; `None` for those it leaves out.

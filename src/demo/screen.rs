@@ -20,7 +20,6 @@ pub struct View {
     /// Wall time, `HH:MM:SS`.
     pub clock: String,
     pub links: Vec<Link>,
-    pub lamps: Vec<Lamp>,
     pub queues: Vec<Queue>,
     /// Newest last.
     pub events: Vec<Event>,
@@ -30,6 +29,12 @@ pub struct View {
     pub token: String,
 }
 
+impl View {
+    fn lamps(&self) -> impl Iterator<Item = &Lamp> {
+        self.links.iter().flat_map(|link| &link.lamps)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Link {
     pub name: String,
@@ -37,6 +42,8 @@ pub struct Link {
     pub health: Health,
     /// Address in use, or what is wrong.
     pub detail: String,
+    /// Of the desks whose telephones are behind it.
+    pub lamps: Vec<Lamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,11 +109,12 @@ impl fmt::Debug for Look<'_> {
     }
 }
 
-/// Tiles are as wide as the height allows, and never narrower than the last.
-const TILE_WIDTHS: [u16; 3] = [38, 32, 25];
-const TILE_HEIGHT: u16 = 3;
+/// Tiles are as wide and as high as the height allows, and never smaller than the last.
+const TILE_WIDTHS: [u16; 4] = [38, 32, 25, 20];
+const TILE_HEIGHTS: [u16; 2] = [3, 2];
 const LAMP_WIDTH: u16 = 4;
-const EVENTS_HEIGHT: u16 = 9;
+/// Lines for events, their rule among them: wished for, and at least.
+const EVENTS_HEIGHTS: (u16, u16) = (9, 4);
 const SMALLEST: (u16, u16) = (40, 10);
 
 const TEXT: Rgb = (222, 222, 228);
@@ -126,38 +134,58 @@ pub fn draw(frame: &mut Frame<'_>, view: &View, look: &Look<'_>) {
         return;
     }
     let paint = Paint { depth: look.depth };
-    let fixed = 6 + u16::from(!view.queues.is_empty());
-    let least_events = 3;
-    let (columns, roomy) = columns(area, view.lamps.len(), fixed + EVENTS_HEIGHT - 2);
-    let rows = (view.lamps.len() as u16).div_ceil(columns);
-    let pitch = TILE_HEIGHT + u16::from(roomy);
-    let board = (rows * pitch).min(area.height.saturating_sub(fixed + least_events));
-    let [title, links, _, tiles, queues, events, foot] = Layout::vertical([
+    let queues_height = u16::from(!view.queues.is_empty());
+    let fixed = 4 + queues_height;
+    let board = Board::fitting(view, area.width, area.height.saturating_sub(fixed));
+    let height = board.height.min(area.height.saturating_sub(fixed + EVENTS_HEIGHTS.1));
+    let [title, _, tiles, queues, events, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
-        Constraint::Length(1),
-        Constraint::Length(board),
-        Constraint::Length(u16::from(!view.queues.is_empty())),
+        Constraint::Length(height),
+        Constraint::Length(queues_height),
         Constraint::Min(1),
         Constraint::Length(2),
     ])
     .areas(area);
     paint.title(frame, title, view);
-    paint.links(frame, links, &view.links);
-    paint.board(frame, tiles, &view.lamps, columns, pitch, look.colour);
+    paint.board(frame, tiles, view, board, look.colour);
     paint.queues(frame, queues, &view.queues);
     paint.events(frame, events, &view.events);
     paint.foot(frame, foot, view);
 }
 
-/// How many tiles stand side by side, and whether there is room for a line between rows.
-fn columns(area: Rect, lamps: usize, beside: u16) -> (u16, bool) {
-    let lamps = lamps.clamp(1, usize::from(u16::MAX)) as u16;
-    let fits = |columns: u16| u32::from(lamps.div_ceil(columns)) * 4 + u32::from(beside) <= u32::from(area.height);
-    let choices = TILE_WIDTHS.map(|width| (area.width / width).clamp(1, lamps));
-    match choices.into_iter().find(|columns| fits(*columns)) {
-        Some(columns) => (columns, true),
-        None => (choices[TILE_WIDTHS.len() - 1], false),
+/// How the lamps of all links are laid out.
+#[derive(Clone, Copy, Debug)]
+struct Board {
+    columns: u16,
+    tile_height: u16,
+    /// Lines between rows, and between links.
+    gap: u16,
+    height: u16,
+}
+
+impl Board {
+    /// The roomiest layout that leaves the events their lines; the tightest where none does.
+    fn fitting(view: &View, width: u16, height: u16) -> Self {
+        let mut tightest = Self::of(view, 1, TILE_HEIGHTS[0], 0);
+        let (wished, least) = EVENTS_HEIGHTS;
+        let [high, low] = TILE_HEIGHTS;
+        for (tile_height, gap, events) in [(high, 1, wished), (high, 0, wished), (high, 0, least), (low, 0, least)] {
+            for tile_width in TILE_WIDTHS {
+                tightest = Self::of(view, (width / tile_width).max(1), tile_height, gap);
+                if tightest.height.saturating_add(events) <= height {
+                    return tightest;
+                }
+            }
+        }
+        tightest
+    }
+
+    fn of(view: &View, columns: u16, tile_height: u16, gap: u16) -> Self {
+        let rows = |link: &Link| u16::try_from(link.lamps.len()).unwrap_or(u16::MAX).div_ceil(columns);
+        let of_link = |link: &Link| 1 + u32::from(rows(link)) * u32::from(tile_height + gap);
+        let height: u32 = view.links.iter().map(of_link).sum();
+        Self { columns, tile_height, gap, height: u16::try_from(height).unwrap_or(u16::MAX) }
     }
 }
 
@@ -170,8 +198,8 @@ pub fn changes(before: Option<&View>, after: &View) -> Vec<String> {
             lines.push(format!("{} link {}: {} {}", after.clock, link.name, link.health.word(), link.detail));
         }
     }
-    for lamp in &after.lamps {
-        let was = before.and_then(|view| view.lamps.iter().find(|other| other.lamp == lamp.lamp));
+    for lamp in after.lamps() {
+        let was = before.and_then(|view| view.lamps().find(|other| other.lamp == lamp.lamp));
         if was.is_none_or(|was| was.state != lamp.state) {
             let detail = if lamp.detail.is_empty() { String::new() } else { format!(" ({})", lamp.detail) };
             lines.push(format!("{} lamp {} {}: {}{detail}", after.clock, lamp.lamp, lamp.name, lamp.state));
@@ -248,44 +276,47 @@ impl Paint {
         self.both(frame, area, left, right);
     }
 
-    fn links(self, frame: &mut Frame<'_>, area: Rect, links: &[Link]) {
-        let mut spans = vec![Span::raw(" ")];
-        for link in links {
-            let (mark, colour) = match link.health {
-                Health::Up => ("●", GOOD),
-                Health::Syncing => ("◐", WARM),
-                Health::Down => ("○", BAD),
-            };
-            spans.push(self.ink(format!("{mark} "), colour));
-            spans.push(self.ink(format!("{} ", link.name), TEXT));
-            spans.push(self.ink(format!("{} ", link.dialect), FAINT));
-            spans.push(self.ink(link.health.word(), colour));
-            spans.push(self.ink(format!(" {}   ", link.detail), FAINT));
+    fn board(self, frame: &mut Frame<'_>, area: Rect, view: &View, board: Board, colour: &dyn Fn(&Lamp) -> Rgb) {
+        let width = area.width / board.columns;
+        let mut left_out = 0;
+        let mut y = area.y;
+        for link in &view.links {
+            if y < area.bottom() {
+                frame.render_widget(self.link(link), Rect { y, height: 1, ..area });
+            }
+            y = y.saturating_add(1);
+            for row in link.lamps.chunks(usize::from(board.columns)) {
+                if y.saturating_add(board.tile_height) > area.bottom() {
+                    left_out += row.len();
+                    continue;
+                }
+                for (lamp, column) in row.iter().zip(0..) {
+                    let tile = Rect { x: area.x + column * width, y, width, height: board.tile_height };
+                    self.tile(frame, tile, lamp, colour(lamp));
+                }
+                y += board.tile_height + board.gap;
+            }
         }
-        frame.render_widget(Line::from(spans), area);
-    }
-
-    fn board(
-        self,
-        frame: &mut Frame<'_>,
-        area: Rect,
-        lamps: &[Lamp],
-        columns: u16,
-        pitch: u16,
-        colour: &dyn Fn(&Lamp) -> Rgb,
-    ) {
-        let width = area.width / columns;
-        let fit = usize::from(columns) * usize::from(area.height / pitch);
-        for (index, lamp) in lamps.iter().take(fit).enumerate() {
-            let (row, column) = (index as u16 / columns, index as u16 % columns);
-            let tile = Rect { x: area.x + column * width, y: area.y + row * pitch, width, height: TILE_HEIGHT };
-            self.tile(frame, tile, lamp, colour(lamp));
-        }
-        if lamps.len() > fit {
-            let text = format!(" and {} more lamps ", lamps.len() - fit);
+        if left_out > 0 {
             let spot = Rect { y: area.bottom().saturating_sub(1), height: 1, ..area };
+            let text = format!(" and {left_out} more lamps ");
             frame.render_widget(Line::from(self.ink(text, FAINT)).right_aligned(), spot);
         }
+    }
+
+    fn link(self, link: &Link) -> Line<'_> {
+        let (mark, colour) = match link.health {
+            Health::Up => ("●", GOOD),
+            Health::Syncing => ("◐", WARM),
+            Health::Down => ("○", BAD),
+        };
+        Line::from(vec![
+            self.ink(format!(" {mark} "), colour),
+            self.bold(link.name.clone(), TEXT),
+            self.ink(format!(" {} ", link.dialect), FAINT),
+            self.ink(link.health.word(), colour),
+            self.ink(format!(" {}", link.detail), LINE),
+        ])
     }
 
     fn tile(self, frame: &mut Frame<'_>, tile: Rect, lamp: &Lamp, colour: Rgb) {
@@ -294,11 +325,20 @@ impl Paint {
         let text = Rect { x: block.right() + 1, width: tile.width.saturating_sub(LAMP_WIDTH + 3), ..tile };
         let width = usize::from(text.width);
         let name = cut(&lamp.name, width.saturating_sub(lamp.device.len() + 1));
-        let lines = [
-            Line::from(vec![self.bold(name, TEXT), self.ink(format!(" {}", lamp.device), FAINT)]),
-            Line::from(self.ink(cut(&lamp.state.replace('-', " "), width), tint(&lamp.state))),
-            Line::from(self.ink(cut(&lamp.detail, width), FAINT)),
-        ];
+        let name = Line::from(vec![self.bold(name, TEXT), self.ink(format!(" {}", lamp.device), FAINT)]);
+        let state = cut(&lamp.state.replace('-', " "), width);
+        let lines = match tile.height {
+            ..=2 => {
+                let room = width.saturating_sub(Span::raw(&state).width() + 1);
+                let detail = self.ink(format!(" {}", cut(&lamp.detail, room)), FAINT);
+                vec![name, Line::from(vec![self.ink(state, tint(&lamp.state)), detail])]
+            }
+            _ => vec![
+                name,
+                Line::from(self.ink(state, tint(&lamp.state))),
+                Line::from(self.ink(cut(&lamp.detail, width), FAINT)),
+            ],
+        };
         for (line, y) in lines.into_iter().zip(text.y..) {
             frame.render_widget(line, Rect { y, height: 1, ..text });
         }
@@ -479,20 +519,22 @@ mod tests {
             subject: subject.into(),
             text: text.into(),
         };
-        let link = |name: &str, health, detail: &str| Link {
+        let mut lamps = lamps.into_iter().map(lamp);
+        let mut link = |name: &str, dialect: &str, health, detail: &str, desks| Link {
             name: name.into(),
-            dialect: "ami".into(),
+            dialect: dialect.into(),
             health,
             detail: detail.into(),
+            lamps: lamps.by_ref().take(desks).collect(),
         };
         View {
             gateway: "demo".into(),
             clock: "13:26:07".into(),
             links: vec![
-                link("office", Health::Up, "127.0.0.1:40513"),
-                link("branch", Health::Down, "closed, next try in 2 s"),
+                link("office", "ami", Health::Up, "tcp://127.0.0.1:40513", 4),
+                link("branch", "olssoo", Health::Up, "ws://127.0.0.1:40515", 3),
+                link("warehouse", "openvox", Health::Down, "closed, next try in 2 s", 3),
             ],
-            lamps: lamps.into_iter().map(lamp).collect(),
             queues: vec![
                 Queue { name: "support".into(), waiting: 2, longest_wait_s: 41, ready: 1, agents: 3 },
                 Queue { name: "sales".into(), waiting: 0, longest_wait_s: 0, ready: 2, agents: 2 },
@@ -579,7 +621,7 @@ mod tests {
     #[test]
     fn many_lamps_are_counted_where_they_do_not_fit() {
         let mut view = a_view();
-        view.lamps = (0..512).map(|index| Lamp { name: format!("Desk {index}"), ..Lamp::default() }).collect();
+        view.links[1].lamps = (0..512).map(|index| Lamp { name: format!("Desk {index}"), ..Lamp::default() }).collect();
         let picture = text(&view, Depth::True, 80, 24);
         assert!(picture.contains("more lamps"), "{picture}");
         assert!(picture.contains("token"), "{picture}");
@@ -593,7 +635,7 @@ mod tests {
         terminal.draw(|frame| draw(frame, &a_view(), &look)).unwrap();
         let buffer = terminal.backend().buffer();
         assert_eq!(buffer[(1, 3)].fg, Color::Rgb(1, 255, 3));
-        assert_eq!(buffer[(27, 3)].fg, Color::Rgb(GLASS.0, GLASS.1, GLASS.2));
+        assert_eq!(buffer[(21, 3)].fg, Color::Rgb(GLASS.0, GLASS.1, GLASS.2));
     }
 
     #[test]
@@ -601,16 +643,16 @@ mod tests {
         let before = a_view();
         let mut after = a_view();
         assert!(changes(Some(&before), &after).is_empty());
-        assert_eq!(changes(None, &after).len(), 2 + 10 + 2);
-        after.lamps[6].state = "ringing".into();
-        after.lamps[6].detail = "from 0101\u{1b}[2J".into();
-        after.links[1].health = Health::Up;
-        after.links[1].detail = "127.0.0.1:5039".into();
+        assert_eq!(changes(None, &after).len(), 3 + 10 + 2);
+        after.links[1].lamps[2].state = "ringing".into();
+        after.links[1].lamps[2].detail = "from 0101\u{1b}[2J".into();
+        after.links[2].health = Health::Up;
+        after.links[2].detail = "127.0.0.1:5039".into();
         let told = changes(Some(&before), &after);
         assert_eq!(
             told,
             [
-                "13:26:07 link branch: up 127.0.0.1:5039",
+                "13:26:07 link warehouse: up 127.0.0.1:5039",
                 "13:26:07 lamp desk-0107 Meeting Room: ringing (from 0101\u{fffd}[2J)"
             ]
         );
