@@ -635,7 +635,7 @@ mod tests {
         terminal.draw(|frame| draw(frame, &a_view(), &look)).unwrap();
         let buffer = terminal.backend().buffer();
         assert_eq!(buffer[(1, 3)].fg, Color::Rgb(1, 255, 3));
-        assert_eq!(buffer[(21, 3)].fg, Color::Rgb(GLASS.0, GLASS.1, GLASS.2));
+        assert_eq!(buffer[(27, 3)].fg, Color::Rgb(GLASS.0, GLASS.1, GLASS.2));
     }
 
     #[test]
