@@ -9,7 +9,11 @@
 mod bad_input;
 mod disk;
 mod driver;
+#[path = "../house/gateway.rs"]
+#[allow(dead_code, reason = "shared; each suite uses what it needs of it")]
 mod gateway;
+#[path = "../house/http.rs"]
+#[allow(dead_code, reason = "shared")]
 mod http;
 mod operations;
 mod peer;

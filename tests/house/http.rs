@@ -16,6 +16,17 @@ pub(crate) async fn get(api: SocketAddr, path: &str, token: &str) -> std::io::Re
     Ok((status, body))
 }
 
+/// Status and body of what was asked for with a JSON body.
+pub(crate) async fn post(api: SocketAddr, path: &str, token: &str, json: &str) -> std::io::Result<(u16, Vec<u8>)> {
+    let length = json.len();
+    let head = format!("POST {path} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n");
+    let (status, mut lines) = request(api, &format!("{head}Authorization: Bearer {token}\r\n\r\n{json}")).await?;
+    while lines.next_line().await?.is_some_and(|line| !line.is_empty()) {}
+    let mut body = Vec::new();
+    lines.into_inner().read_to_end(&mut body).await?;
+    Ok((status, body))
+}
+
 /// The lines of a stream's body, headers included.
 pub(crate) async fn stream(api: SocketAddr, path: &str, token: &str) -> std::io::Result<Lines<BufReader<TcpStream>>> {
     let (status, lines) = ask(api, path, token).await?;
@@ -26,8 +37,11 @@ pub(crate) async fn stream(api: SocketAddr, path: &str, token: &str) -> std::io:
 }
 
 async fn ask(api: SocketAddr, path: &str, token: &str) -> std::io::Result<(u16, Lines<BufReader<TcpStream>>)> {
+    request(api, &format!("GET {path} HTTP/1.0\r\nHost: {api}\r\nAuthorization: Bearer {token}\r\n\r\n")).await
+}
+
+async fn request(api: SocketAddr, request: &str) -> std::io::Result<(u16, Lines<BufReader<TcpStream>>)> {
     let mut connection = TcpStream::connect(api).await?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {api}\r\nAuthorization: Bearer {token}\r\n\r\n");
     connection.write_all(request.as_bytes()).await?;
     let mut lines = BufReader::new(connection).lines();
     let first = lines.next_line().await?.unwrap_or_default();

@@ -36,7 +36,7 @@ impl Gateway {
         let folder = tempfile::tempdir().unwrap();
         let mut gateway = Self { folder, token: String::new(), running: None };
         gateway.configure(site);
-        let added = gateway.command(&["token", "add", "test", "--scope", "read"]).output();
+        let added = gateway.command(&["token", "add", "test", "--scope", "read,call,admin"]).output();
         let added = awaited("a token", added).await.unwrap();
         assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
         gateway.token = String::from_utf8(added.stdout).unwrap().trim().to_owned();
@@ -180,6 +180,22 @@ impl Gateway {
         let (status, body) = answer.unwrap_or_else(|e| panic!("GET {path}: {e}; {}", self.said().join("\n")));
         assert_eq!(status, 200, "GET {path}: {}", String::from_utf8_lossy(&body));
         body
+    }
+
+    /// Has a link's PBX do something: the status and the answer.
+    pub(crate) async fn service(&self, link: &str, service: &str, arguments: Value) -> (u16, Value) {
+        let path = format!("/api/v1/links/{link}/services/{service}");
+        let arguments = arguments.to_string();
+        let asked = http::post(self.running().api, &path, &self.token, &arguments);
+        let (status, body) = awaited(&path, asked).await.unwrap_or_else(|e| panic!("POST {path}: {e}"));
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    /// As [`Self::service`], where it must succeed: its result.
+    pub(crate) async fn serves(&self, link: &str, service: &str, arguments: Value) -> Value {
+        let (status, answer) = self.service(link, service, arguments.clone()).await;
+        assert_eq!(status, 200, "{service} {arguments}: {answer}");
+        answer["result"].clone()
     }
 
     /// Every event the API tells of by pages.
