@@ -44,6 +44,7 @@ pub use self::auth::{Scope, Scopes, TokenVerifier};
 pub use self::feed::Feed;
 pub use self::metrics::Metrics;
 pub use self::router::router;
+pub use self::routes::docs::OPENAPI;
 pub use self::serve::{serve, serve_connection};
 pub use self::view::{Keeper, Query, View};
 use crate::clock::{Clock, Instant};

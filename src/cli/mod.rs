@@ -106,6 +106,17 @@ Examples:
     /// Have a link's PBX do something: make a call, set an agent's state …
     #[command(after_help = SERVICE_HELP)]
     Service(ServiceArgs),
+    /// Print a schema: of the configuration (JSON Schema) or of the API (OpenAPI 3.1)
+    #[command(after_help = "\
+Example:
+  lamplighter schema config | jq '.properties.links.additionalProperties.oneOf[] | .title, .properties'
+
+Every key of the configuration stands in the schema with its default, its bounds and, where a PBX's document leaves it
+open, the number of the assumption it carries.")]
+    Schema {
+        #[arg(value_enum)]
+        of: SchemaOf,
+    },
     /// Make, list and remove API tokens on this box
     #[command(subcommand)]
     Token(TokenCommand),
@@ -218,6 +229,14 @@ Example:
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum SchemaOf {
+    /// JSON Schema of the configuration
+    Config,
+    /// OpenAPI 3.1 of the LAN API
+    Openapi,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum ScopeArg {
     /// See everything
     Read,
@@ -280,6 +299,10 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Links(args) => show::list(&args, &show::LINKS),
         Command::Events(args) => events::run(&args),
         Command::Service(args) => service::run(&args),
+        Command::Schema { of: SchemaOf::Config } => {
+            print(&format!("{:#}\n", crate::config::keys::json_schema())).map(drop)
+        }
+        Command::Schema { of: SchemaOf::Openapi } => print(crate::api::OPENAPI).map(drop),
         Command::Token(command) => token::run(command),
     };
     match result {

@@ -13,6 +13,7 @@
 
 mod fault;
 mod file;
+pub mod keys;
 mod lamp;
 mod link;
 mod pattern;

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use crate::api::page;
 
 /// The description of the API; a test holds it against the router's table.
-pub(in crate::api) const OPENAPI: &str = include_str!("../openapi.json");
+pub const OPENAPI: &str = include_str!("../openapi.json");
 
 /// It changes with the program only.
 const AN_HOUR: &str = "public, max-age=3600";

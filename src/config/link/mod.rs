@@ -117,6 +117,17 @@ const HEARTBEAT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::f
 const DEADLINE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(120);
 pub(in crate::config) const NAME_CHARS: RangeInclusive<usize> = 1..=128;
 
+/// The keys that a dialect has beside those of every link.
+#[cfg(test)]
+pub(in crate::config) fn keys_of(dialect: &str) -> &'static [&'static str] {
+    KINDS.iter().find(|kind| kind.name == dialect).map(|kind| kind.keys).unwrap_or_default()
+}
+
+#[cfg(test)]
+pub(in crate::config) fn dialects() -> Vec<&'static str> {
+    KINDS.iter().map(|kind| kind.name).collect()
+}
+
 /// Reads one link; `None` where any of it is at fault.
 pub(super) fn read(section: Section<'_>) -> Option<Link> {
     let kind = kind(&section)?;
