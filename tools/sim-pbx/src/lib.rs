@@ -5,3 +5,4 @@
 
 pub mod ami;
 pub mod limits;
+pub mod olssoo;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::call::{CallId, Refused};
 use super::device::DeviceState;
-use super::pbx::{AmiPbx, BridgeKey, ChannelKey};
+use super::pbx::{AmiPbx, BridgeKey, ChannelKey, Endpoint};
 use super::queue::member_lines;
 use super::session::{Request, SessionId};
 use super::wire::Message;
@@ -243,7 +243,7 @@ impl AmiPbx {
             Item::Extension(number) => {
                 let (status, text) = self.extension_state(number)?.extension();
                 let mut message = named("ExtensionStatus");
-                message.line("Exten", number);
+                message.line("Exten", self.extension_of(number));
                 message.line("Context", "phones");
                 message.line("Hint", format_args!("PJSIP/{number}&Custom:DND{number}"));
                 message.line("Status", status);
@@ -318,20 +318,32 @@ impl AmiPbx {
         let state = self.device_state(&format!("PJSIP/{number}")).unwrap_or(DeviceState::Unavailable);
         message.line("ObjectType", "endpoint");
         message.line("ObjectName", number);
-        message.line("Transport", "transport-udp");
+        let accent = &self.office.accent;
+        message.line("Transport", &accent.transport);
         message.line("Aor", number);
-        match endpoint.is_trunk {
-            true => message.line("Auths", ""),
-            false => message.line("Auths", format_args!("auth-{number}")),
-        }
-        message.line("OutboundAuths", "");
+        let auths = if endpoint.is_trunk { String::new() } else { format!("{}{number}", accent.auth_prefix) };
+        message.line("Auths", &auths);
+        message.line("OutboundAuths", if accent.outbound_auths { auths.as_str() } else { "" });
         match endpoint.registered {
-            true => message.line("Contacts", format_args!("{number}/{},", endpoint.uri(number))),
+            true => message.line("Contacts", format_args!("{number}/{},", self.uri(endpoint, number))),
             false => message.line("Contacts", ""),
         }
         message.line("DeviceState", state.phrase());
-        message.line("ActiveChannels", self.channels.values().filter(|c| c.endpoint == number).count());
+        let own: Vec<&str> =
+            self.channels.values().filter(|c| c.endpoint == number).map(|c| c.name.as_str()).collect();
+        match accent.lists_channels {
+            true => message.line("ActiveChannels", own.join(",")),
+            false => message.line("ActiveChannels", own.len()),
+        }
         Some(message)
+    }
+
+    /// Where a telephone registers from.
+    pub(crate) fn uri(&self, endpoint: &Endpoint, number: &str) -> String {
+        match &self.office.accent.contact {
+            Some((host, port)) if !endpoint.is_trunk => format!("sip:{number}@{host}:{port}"),
+            _ => endpoint.uri(number),
+        }
     }
 
     fn contact_item(&self, mut message: Message, number: &str, now: Duration) -> Option<Message> {
@@ -349,7 +361,7 @@ impl AmiPbx {
         message.line("Endpoint", number);
         message.line("ViaPort", endpoint.port);
         message.line("AuthenticateQualify", "no");
-        message.line("Uri", endpoint.uri(number));
+        message.line("Uri", self.uri(endpoint, number));
         message.line("QualifyFrequency", 20);
         message.line("UserAgent", "deskphone/1.0");
         message.line("ExpirationTime", self.wall(now).0 + 600);

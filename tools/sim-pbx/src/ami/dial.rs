@@ -41,6 +41,7 @@ impl AmiPbx {
                 Phase::Dialing { .. } => {
                     self.ring(id).ok();
                 }
+                Phase::Originating { .. } => self.originating_due(id, now),
                 Phase::Waiting { until, .. } if until <= now => self.queue_time_is_up(id, now),
                 Phase::Waiting { attempt: Attempt::Ringing { until, .. }, .. } if until <= now => {
                     self.agents_did_not_answer(id, now);
@@ -76,6 +77,13 @@ impl AmiPbx {
         let (name, unique_id) =
             self.channel(channel).map(|c| (c.name.clone(), c.unique_id.clone())).unwrap_or_default();
         let incoming = format!("incoming-{main}-{did}-{name}-{number}-{unique_id}");
+        if let Some(context) = self.office.accent.alert_context {
+            self.change(channel, |channel| channel.context = context);
+            self.run(channel, "s", 2, "UserEvent", &incoming);
+            self.say(Class::User, "UserEvent", channel, &[("UserEvent", &incoming)]);
+            self.change(channel, |channel| channel.context = "inbound");
+            return self.run(channel, did, 5, "Goto", &format!("did-{did},1"));
+        }
         self.run(channel, did, 3, "UserEvent", &incoming);
         self.say(Class::User, "UserEvent", channel, &[("UserEvent", &incoming)]);
         let args = format!("Incoming,MainNumber: {main},DID: {did},CallerIDNum: {number}");
@@ -89,6 +97,8 @@ impl AmiPbx {
     pub(crate) fn dial(&mut self, id: CallId, phones: &[&str], exten: &str, priority: u32, now: Duration) {
         let Some(caller) = self.calls.get(&id).map(|call| call.caller) else { return };
         let seconds = self.office.dial_time.as_secs();
+        let phones: Vec<String> = phones.iter().map(|phone| self.endpoint_of(phone).to_owned()).collect();
+        let phones: Vec<&str> = phones.iter().map(String::as_str).collect();
         let list: Vec<String> = phones.iter().map(|phone| format!("PJSIP/{phone}")).collect();
         self.run(caller, exten, priority, "Dial", &format!("{},{seconds},tTkKhH", list.join("&")));
         self.set_variables(caller, &DIAL_VARIABLES);
@@ -160,7 +170,7 @@ impl AmiPbx {
         now: Duration,
     ) -> ChannelKey {
         let name = self.phones.get(phone).map(|endpoint| endpoint.name.clone()).unwrap_or_default();
-        let own = Party { number: phone.into(), name };
+        let own = Party { number: self.extension_of(phone).into(), name };
         let plan =
             NewChannel { state: ChannelState::Down, caller: own, context: "phones", exten: "s", root: Some(caller) };
         let leg = self.new_channel(phone, plan, now);

@@ -36,7 +36,7 @@ impl AmiPbx {
         }
         if let Some(queue) = self.queues.iter().position(|queue| queue.plan.number == to) {
             self.join_queue(id, queue, to, 2, now);
-        } else if self.phones.contains_key(to) {
+        } else if self.is_phone(to) {
             self.run(talk.transferee, to, 1, "NoOp", &format!("to {to}"));
             self.dial(id, &[to], to, 2, now);
         } else {
