@@ -1,5 +1,8 @@
 //! A simulated olssoo DynamicIPCommunicationCenter.
 pub mod envelope;
+pub mod http;
 pub mod json;
 pub mod packet;
 pub mod proxy;
+pub mod records;
+pub mod rest;
