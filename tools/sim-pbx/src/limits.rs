@@ -74,3 +74,7 @@ pub const RECORDS_MAX: usize = 4096;
 pub const RECORDS_OPEN_MAX: usize = 2048;
 /// Records one answer lists where the request names no limit.
 pub const RECORDS_LISTED: usize = 100;
+/// Frames taken for one client at a time; the rest waits in the proxy, where it is counted.
+pub const FRAMES_AT_ONCE: usize = 64;
+/// How long a client may take to answer a close frame; then the connection ends without it.
+pub const CLOSE_WAIT: Duration = Duration::from_secs(5);

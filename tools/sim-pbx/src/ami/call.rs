@@ -176,6 +176,8 @@ impl AmiPbx {
 
     /// The dialplan of the phones takes the caller to `to`.
     pub(crate) fn route(&mut self, id: CallId, channel: ChannelKey, to: &str, now: Duration) {
+        let to = self.extension_of(to).to_owned();
+        let to = to.as_str();
         if let Some(queue) = self.queues.iter().position(|queue| queue.plan.number == to) {
             self.run(channel, to, 1, "Answer", "");
             self.set_state(channel, ChannelState::Up);

@@ -157,6 +157,12 @@ impl Control {
         result
     }
 
+    /// As [`Self::office`], for what changes nothing that a connection would have to say.
+    pub fn look<R>(&self, f: impl FnOnce(&mut AmiPbx, Duration) -> R) -> R {
+        let at = self.shared.at();
+        f(&mut self.shared.core().pbx, at)
+    }
+
     pub fn set_faults(&self, faults: Faults) {
         let at = self.shared.at();
         let mut core = self.shared.core();

@@ -182,6 +182,9 @@ impl Rest {
                 return Answer::error(400, &format!("{name} is required"));
             }
         }
+        if fields.iter().any(|(_, value)| value.contains(char::is_control)) {
+            return Answer::error(400, "a field holds a control character");
+        }
         match start(&click) {
             Ok(()) => {
                 remember(&mut self.clicks, click);
