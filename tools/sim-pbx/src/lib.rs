@@ -6,3 +6,4 @@
 pub mod ami;
 pub mod limits;
 pub mod olssoo;
+pub mod script;

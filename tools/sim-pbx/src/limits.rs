@@ -78,3 +78,12 @@ pub const RECORDS_LISTED: usize = 100;
 pub const FRAMES_AT_ONCE: usize = 64;
 /// How long a client may take to answer a close frame; then the connection ends without it.
 pub const CLOSE_WAIT: Duration = Duration::from_secs(5);
+
+// ---- dialogues ----
+
+/// Bytes of the other end that a dialogue has no step for yet; past it the dialogue fails.
+pub const SCRIPT_INPUT_BYTES_MAX: usize = 1024 * 1024;
+/// How long a dialogue waits for a line; then it fails.
+pub const SCRIPT_PATIENCE: Duration = Duration::from_secs(60);
+/// How much before the end of a quiet time a line may come and still count as after it.
+pub const SCRIPT_SLACK: Duration = Duration::from_millis(50);
