@@ -207,7 +207,11 @@ impl Pattern {
                     None => {
                         let length = match self.0.get(index + 1) {
                             Some(Part::Text(next)) if index + 2 == self.0.len() => {
-                                if rest.ends_with(next) { Some(rest.len() - next.len()) } else { None }
+                                if rest.ends_with(next) {
+                                    Some(rest.len() - next.len())
+                                } else {
+                                    None
+                                }
                             }
                             Some(Part::Text(next)) => rest.windows(next.len()).position(|window| window == next),
                             Some(Part::Hole(_)) => Some(0),
@@ -508,9 +512,7 @@ pub async fn play_websocket<S: AsyncRead + AsyncWrite + Unpin>(
     loop {
         while let Some(output) = player.poll_output() {
             let written = match output {
-                Output::Send(bytes) => {
-                    socket.send(Message::text(String::from_utf8_lossy(&bytes).into_owned())).await
-                }
+                Output::Send(bytes) => socket.send(Message::text(String::from_utf8_lossy(&bytes).into_owned())).await,
                 Output::Close => socket.close(None).await,
             };
             if let Err(error) = written {

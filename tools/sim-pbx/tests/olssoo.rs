@@ -152,11 +152,10 @@ async fn several_pbxs_stand_behind_one_proxy_and_one_may_be_on_tcp() {
     }
     answers.sort_by_key(|(id, server)| (id.clone(), format!("{server:?}")));
     let number = |text: &str| Some(Json::number(text));
-    assert_eq!(answers, [
-        ("all".to_owned(), number("1")),
-        ("all".to_owned(), number("2")),
-        ("only two".to_owned(), number("2"))
-    ]);
+    assert_eq!(
+        answers,
+        [("all".to_owned(), number("1")), ("all".to_owned(), number("2")), ("only two".to_owned(), number("2"))]
+    );
 }
 
 // ---- faults ----
@@ -291,7 +290,12 @@ impl Place {
     }
 }
 
-async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, method: &str, target: &str, more: &str) -> (u16, String) {
+async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    method: &str,
+    target: &str,
+    more: &str,
+) -> (u16, String) {
     let head = format!(
         "{method} /api/v2{target} HTTP/1.1\r\nHost: olssoo\r\napp-key: olssoo-app-key\r\ntenant: office\r\nConnection: close\r\n"
     );
@@ -346,7 +350,8 @@ async fn an_inbound_call_shows_its_user_event_and_becomes_a_record() {
     place.office.office(|pbx, at| pbx.hang_up(call, "0101", at)).unwrap();
     let hangup = client.until("Hangup\"").await;
     assert!(hangup.contains("\"type\":3"));
-    let (status, body) = place.ask("GET", "/cdr?extensions=0101&calltype=2&search=answered&search_fields=disposition", "").await;
+    let (status, body) =
+        place.ask("GET", "/cdr?extensions=0101&calltype=2&search=answered&search_fields=disposition", "").await;
     let body = Json::parse(&body).unwrap();
     let Some(Json::List(records)) = body.member("data") else { panic!("{status} {body}") };
     let field = |name: &str| records[0].member(name).cloned();
@@ -454,7 +459,8 @@ async fn a_day_of_the_office_goes_by_on_frames() {
     }
     tokio::time::sleep(Duration::from_secs(120)).await;
     let kinds = place.control.rest(|rest| {
-        let kinds: std::collections::BTreeSet<u8> = rest.ledger.records().map(|record| record.call_type as u8).collect();
+        let kinds: std::collections::BTreeSet<u8> =
+            rest.ledger.records().map(|record| record.call_type as u8).collect();
         (kinds, rest.ledger.records().count())
     });
     assert_eq!(kinds.0, [1, 2, 3].into());

@@ -329,8 +329,7 @@ impl AmiPbx {
             false => message.line("Contacts", ""),
         }
         message.line("DeviceState", state.phrase());
-        let own: Vec<&str> =
-            self.channels.values().filter(|c| c.endpoint == number).map(|c| c.name.as_str()).collect();
+        let own: Vec<&str> = self.channels.values().filter(|c| c.endpoint == number).map(|c| c.name.as_str()).collect();
         match accent.lists_channels {
             true => message.line("ActiveChannels", own.join(",")),
             false => message.line("ActiveChannels", own.len()),

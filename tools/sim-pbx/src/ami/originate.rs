@@ -24,18 +24,14 @@ impl AmiPbx {
             return Err(Refused::WrongState);
         }
         let own = Party { number: self.extension_of(&endpoint).into(), name: phone.name.clone() };
-        let shown = shown.map_or_else(|| own.clone(), |(name, number)| Party { number: number.into(), name: name.into() });
+        let shown =
+            shown.map_or_else(|| own.clone(), |(name, number)| Party { number: number.into(), name: name.into() });
         let plan = NewChannel { state: ChannelState::Down, caller: own, context: "phones", exten: "s", root: None };
         let id = self.begin(&endpoint, plan, now)?;
         let channel = self.calls[&id].caller;
         self.run(channel, "s", 1, "AppDial2", "(Outgoing Line)");
         self.change(channel, |channel| channel.caller = shown.clone());
-        self.say(
-            Class::Call,
-            "NewCallerid",
-            channel,
-            &[("CID-CallingPres", "0 (Presentation Allowed, Not Screened)")],
-        );
+        self.say(Class::Call, "NewCallerid", channel, &[("CID-CallingPres", "0 (Presentation Allowed, Not Screened)")]);
         self.connect(channel, shown);
         self.say_called("DialBegin", channel, &[("DialString", &endpoint)]);
         let (ring_at, until) = (self.office.rings_after.map(|after| now + after), now + self.office.dial_time);

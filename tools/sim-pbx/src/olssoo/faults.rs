@@ -103,9 +103,7 @@ mod tests {
     fn every_slip_makes_a_frame_that_is_no_json() {
         let frame = r#"{"type":3,"server_id":1,"server_name":"a","ssl":false,"data":{"Event":"X","A":"1"}}"#;
         let written = |slip: Slip| slip.write(&mut VecDeque::from([frame.to_owned(), frame.to_owned()])).unwrap();
-        for slip in
-            [Slip::TrailingComma, Slip::MissingCommas, Slip::TwoObjects, Slip::Comment, Slip::BoldMarkers]
-        {
+        for slip in [Slip::TrailingComma, Slip::MissingCommas, Slip::TwoObjects, Slip::Comment, Slip::BoldMarkers] {
             assert!(Json::parse(&written(slip)).is_err(), "{slip:?}: {}", written(slip));
         }
         assert!(written(Slip::TrailingComma).ends_with(r#""A":"1",}}"#));

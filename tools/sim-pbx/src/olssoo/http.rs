@@ -57,8 +57,7 @@ impl Request {
         let mut words = lines.next()?.split(' ');
         let (method, target, version) = (words.next()?, words.next()?, words.next()?);
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let mut request =
-            Self { method: method.into(), path: path.into(), query: query.into(), ..Self::default() };
+        let mut request = Self { method: method.into(), path: path.into(), query: query.into(), ..Self::default() };
         for line in lines {
             let (name, value) = line.split_once(':')?;
             request.headers.push((name.trim().into(), value.trim().into()));

@@ -11,6 +11,7 @@
 //! Not supported: TLS; classes of service.
 
 mod chop;
+pub mod command;
 pub mod envelope;
 mod faults;
 pub mod http;

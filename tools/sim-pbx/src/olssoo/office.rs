@@ -143,20 +143,23 @@ mod tests {
         pbx.handle_bytes(id, b"Action: PJSIPShowEndpoints\r\nActionID: a b.c\r\n\r\n", Duration::ZERO);
         let said = heard(&mut pbx, id);
         let of = |name: &str| said.iter().find(|packet| packet.value("ObjectName") == Some(name)).unwrap();
-        assert_eq!(of("0101").pairs, [
-            ("Event", "EndpointList"),
-            ("ActionID", "a b.c"),
-            ("ObjectType", "endpoint"),
-            ("ObjectName", "0101"),
-            ("Transport", "transport-udp-3baa003c2d301de89c68"),
-            ("Aor", "0101"),
-            ("Auths", "auth0101"),
-            ("OutboundAuths", "auth0101"),
-            ("Contacts", "0101/sip:0101@192.168.251.222:5060,"),
-            ("DeviceState", "Not in use"),
-            ("ActiveChannels", ""),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.to_owned())));
+        assert_eq!(
+            of("0101").pairs,
+            [
+                ("Event", "EndpointList"),
+                ("ActionID", "a b.c"),
+                ("ObjectType", "endpoint"),
+                ("ObjectName", "0101"),
+                ("Transport", "transport-udp-3baa003c2d301de89c68"),
+                ("Aor", "0101"),
+                ("Auths", "auth0101"),
+                ("OutboundAuths", "auth0101"),
+                ("Contacts", "0101/sip:0101@192.168.251.222:5060,"),
+                ("DeviceState", "Not in use"),
+                ("ActiveChannels", ""),
+            ]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        );
         assert_eq!((of("0103").value("Contacts"), of("0103").value("DeviceState")), (Some(""), Some("Unavailable")));
         assert_eq!(of(MAC_ENDPOINT.0).value("DeviceState"), Some("Not in use"));
     }
@@ -170,7 +173,8 @@ mod tests {
         pbx.hang_up(call, MAC_ENDPOINT.0, Duration::ZERO).unwrap();
         let said = heard(&mut pbx, id);
         let hangup = said.iter().find(|packet| packet.value("Event") == Some("Hangup")).unwrap();
-        let leg = said.iter().find(|p| p.value("Channel").is_some_and(|c| c.starts_with("PJSIP/0004F2060EB4-"))).unwrap();
+        let leg =
+            said.iter().find(|p| p.value("Channel").is_some_and(|c| c.starts_with("PJSIP/0004F2060EB4-"))).unwrap();
         assert_eq!(leg.value("CallerIDNum"), Some("0109"));
         assert_eq!((hangup.value("Cause"), hangup.value("Cause-txt")), (Some("16"), Some("Normal Clearing")));
     }
@@ -188,7 +192,9 @@ mod tests {
                 let who = packet.value("Channel").or(packet.value("DestChannel")).or(packet.value("Device"))?;
                 let who = who.trim_start_matches("PJSIP/").split('-').next()?.to_owned();
                 matches!(name.as_str(), "Newchannel" | "Newstate" | "DialBegin" | "DialEnd" | "BridgeEnter" | "Hangup")
-                    .then(|| format!("{name} {who} {}", packet.value("DialStatus").unwrap_or_default()).trim().to_owned())
+                    .then(|| {
+                        format!("{name} {who} {}", packet.value("DialStatus").unwrap_or_default()).trim().to_owned()
+                    })
             };
             packets.iter().filter_map(word).collect()
         };

@@ -245,12 +245,10 @@ mod tests {
         let named: Vec<(&str, &str)> =
             packets[0].pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         assert_eq!(named[0], ("QueueName", "support"));
-        assert_eq!(named[9..], [
-            ("ServiceLevel", "80.0"),
-            ("ServiceLevelPeriod", "10"),
-            ("MembersCount", "2"),
-            ("CallersCount", "1")
-        ]);
+        assert_eq!(
+            named[9..],
+            [("ServiceLevel", "80.0"), ("ServiceLevelPeriod", "10"), ("MembersCount", "2"), ("CallersCount", "1")]
+        );
     }
 
     #[test]

@@ -324,8 +324,7 @@ mod tests {
         proxy.ami_opened(1);
         assert_eq!(proxy.poll_ami(1).unwrap(), b"Action: Login\r\nUsername: gw\r\nSecret: s2\r\n\r\n");
         proxy.handle_ami(1, b"Asterisk Call Manager/1.1\r\nResponse: Success\r\nActionID: of somebody else\r\n\r\n");
-        let expected =
-            r#"{"type":4,"server_id":2,"server_name":"two","ssl":false,"data":{"Response":"Success","ActionID":"of somebody else"}}"#;
+        let expected = r#"{"type":4,"server_id":2,"server_name":"two","ssl":false,"data":{"Response":"Success","ActionID":"of somebody else"}}"#;
         assert_eq!(frames(&mut proxy, a), [expected]);
         assert_eq!(frames(&mut proxy, b), [expected]);
     }

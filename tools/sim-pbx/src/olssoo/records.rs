@@ -280,8 +280,19 @@ pub struct CdrQuery {
 }
 
 const FIELDS: [&str; 13] = [
-    "calldate", "source", "src", "destination", "dst", "did", "calltype", "disposition", "duration", "billsec",
-    "uniqueid", "linkedid", "recfile",
+    "calldate",
+    "source",
+    "src",
+    "destination",
+    "dst",
+    "did",
+    "calltype",
+    "disposition",
+    "duration",
+    "billsec",
+    "uniqueid",
+    "linkedid",
+    "recfile",
 ];
 
 impl CdrQuery {
@@ -475,8 +486,14 @@ mod tests {
                 ledger.hear(&packet, at);
             }
         };
-        say("Event: Newchannel\nChannel: PJSIP/MAKECALL-1\nCallerIDNum: 021\nExten: 0707\nUniqueid: 1.1\nLinkedid: 1.1\n\n", 10);
-        say("Event: Newchannel\nChannel: PJSIP/0101-2\nCallerIDNum: 0101\nExten: s\nUniqueid: 1.2\nLinkedid: 1.1\n\n", 11);
+        say(
+            "Event: Newchannel\nChannel: PJSIP/MAKECALL-1\nCallerIDNum: 021\nExten: 0707\nUniqueid: 1.1\nLinkedid: 1.1\n\n",
+            10,
+        );
+        say(
+            "Event: Newchannel\nChannel: PJSIP/0101-2\nCallerIDNum: 0101\nExten: s\nUniqueid: 1.2\nLinkedid: 1.1\n\n",
+            11,
+        );
         say("Event: DialEnd\nUniqueid: 1.1\nDestUniqueid: 1.2\nDialStatus: ANSWER\n\n", 14);
         say("Event: BridgeEnter\nUniqueid: 1.2\nBridgeNumChannels: 1\n\n", 14);
         say("Event: BridgeEnter\nUniqueid: 1.1\nBridgeNumChannels: 2\n\n", 15);

@@ -164,11 +164,7 @@ impl Rest {
         }
     }
 
-    fn click(
-        &mut self,
-        fields: &[(String, String)],
-        start: impl FnOnce(&Click) -> Result<(), String>,
-    ) -> Answer {
+    fn click(&mut self, fields: &[(String, String)], start: impl FnOnce(&Click) -> Result<(), String>) -> Answer {
         let field = |name: &str| fields.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value).to_owned();
         let click = Click {
             caller: field("caller"),

@@ -22,10 +22,10 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::faults::{Faults, Trouble};
+use super::http::Request;
 use super::packet::Packets;
 use super::proxy::{AmiAccount, ClientId, Counts, Proxy};
 use super::records::Ledger;
-use super::http::Request;
 use super::rest::{Answer, Click, Licence, Rest};
 use crate::ami;
 use crate::limits::{AMI_RETRY, PIPE_BYTES, READ_BYTES, TROUBLES_QUEUED_MAX};
@@ -139,9 +139,7 @@ impl Server {
     ) -> io::Result<Handle> {
         let faults = ami::server::Faults::default();
         let ami = match day {
-            Some((seed, speed)) => {
-                ami::server::Server::start_day(addresses.ami, office, seed, speed, faults).await?
-            }
+            Some((seed, speed)) => ami::server::Server::start_day(addresses.ami, office, seed, speed, faults).await?,
             None => ami::server::Server::start(addresses.ami, office, faults).await?,
         };
         let mut plan = Plan::of(&ami.control);

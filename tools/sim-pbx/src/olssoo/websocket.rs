@@ -20,7 +20,7 @@ use super::chop::Chopped;
 use super::faults::{Faults, Slip, Trouble};
 use super::proxy::ClientId;
 use super::server::{Gate, Shared};
-use crate::limits::{CLOSE_WAIT, FRAMES_AT_ONCE, FRAME_BYTES_MAX, READ_BYTES};
+use crate::limits::{CLOSE_WAIT, FRAME_BYTES_MAX, FRAMES_AT_ONCE, READ_BYTES};
 
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(shared: &Arc<Shared>, mut stream: S) {
     let Faults { deaf, refuse, .. } = shared.core().faults.clone();
@@ -49,7 +49,8 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(shared: &Arc<Shared
     };
     let _gone = Departure { shared: Arc::clone(shared), id };
     shared.wake();
-    let mut talk = Talk { shared, id, socket, waiting: VecDeque::new(), slip: None, rng: fastrand::Rng::with_seed(id.0) };
+    let mut talk =
+        Talk { shared, id, socket, waiting: VecDeque::new(), slip: None, rng: fastrand::Rng::with_seed(id.0) };
     // However it ends, the client is gone, and the proxy does not mind.
     let _ = talk.go_on().await;
 }
@@ -61,8 +62,10 @@ impl Gate {
             let offered = request.headers().get_all("sec-websocket-protocol").iter().filter_map(|v| v.to_str().ok());
             offered.flat_map(|list| list.split(',')).any(|word| word.trim() == protocol)
         };
-        let has_header =
-            self.header.as_ref().is_none_or(|(name, value)| request.headers().get(name).is_some_and(|own| own == value));
+        let has_header = self
+            .header
+            .as_ref()
+            .is_none_or(|(name, value)| request.headers().get(name).is_some_and(|own| own == value));
         let refusal = match refuse {
             Some(status) => Some((status, "refused as ordered")),
             None if request.uri().path() != self.path => Some((404, "no such path")),
