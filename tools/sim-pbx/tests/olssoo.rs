@@ -388,6 +388,96 @@ async fn a_click_rings_the_caller_then_the_callee() {
     assert_eq!((status, answer.contains("0103 is not registered")), (400, true));
 }
 
+/// Data of a frame.
+fn value(frame: &str, key: &str) -> String {
+    let frame = Json::parse(frame).unwrap();
+    let data = frame.member("data").and_then(|data| data.member(key)).and_then(Json::as_text);
+    data.unwrap_or_else(|| panic!("no {key} in {frame}")).to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_originate_is_queued_rings_and_tells_how_it_went() {
+    let place = Place::new();
+    place.control.ami_connected(0, true).await;
+    let mut client = place.client().await;
+    let originate = async |client: &mut Client<DuplexStream>, id: &str, phone: &str| {
+        client
+            .say(&format!(
+                r#"{{"type":2,"server_id":1,"server_name":"x","ssl":false,"data":{{"Action":"Originate","Channel":"PJSIP/{phone}","Context":"tts","Exten":"0102","Priority":"1","Timeout":"30000","Callerid":"TTS <015500>","Async":"true","ChannelId":"own-{id}","ActionID":"{id}"}}}}"#
+            ))
+            .await;
+        let queued = client.until(&format!("\"ActionID\":\"{id}\"")).await;
+        assert_eq!(value(&queued, "Message"), "Originate successfully queued");
+    };
+    originate(&mut client, "a-1", "0200").await;
+    let begun = client.until("Newchannel").await;
+    assert_eq!((value(&begun, "ChannelStateDesc"), value(&begun, "Uniqueid")), ("Down".into(), "own-a-1".into()));
+    let call = place.office.look(|pbx, _| pbx.calls()[0].id);
+    place.office.office(|pbx, at| pbx.answer(call, "0200", at)).unwrap();
+    let told = client.until("OriginateResponse").await;
+    assert_eq!((value(&told, "Response"), value(&told, "Reason")), ("Success".into(), "4".into()));
+    assert_eq!((value(&told, "ActionID"), value(&told, "CallerIDNum")), ("a-1".into(), "015500".into()));
+    let dialled = client.until("\"DialString\":\"0102\"").await;
+    assert_eq!(value(&dialled, "DestConnectedLineName"), "TTS");
+    originate(&mut client, "a-2", "0103").await;
+    let told = client.until("OriginateResponse").await;
+    assert_eq!((value(&told, "Response"), value(&told, "Reason")), ("Failure".into(), "0".into()), "not registered");
+    originate(&mut client, "a-3", "0101").await;
+    let began = tokio::time::Instant::now();
+    let told = client.until("OriginateResponse").await;
+    assert_eq!((value(&told, "Reason"), began.elapsed().as_secs()), ("3".into(), 30), "nobody picked up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_that_are_ami_actions_are_done() {
+    let place = Place::new();
+    place.control.ami_connected(0, true).await;
+    let mut client = place.client().await;
+    let call = place.office.office(|pbx, at| pbx.call("0101", "0102", at)).unwrap();
+    place.office.office(|pbx, at| pbx.answer(call, "0102", at)).unwrap();
+    let bridged = client.until("\"BridgeNumChannels\":\"2\"").await;
+    let caller = value(&bridged, "Channel");
+    let mut ask = async |action: &str, more: &str| {
+        client.say(&format!(r#"{{"Action":"{action}","ActionID":"{action}-1"{more}}}"#)).await;
+        value(&client.until(&format!("\"ActionID\":\"{action}-1\"")).await, "Response")
+    };
+    let on = |channel: &str| format!(r#","Channel":"{channel}""#);
+    assert_eq!(ask("MixMonitor", &on(&caller)).await, "Success");
+    assert_eq!(ask("StopMixMonitor", &on("PJSIP/none-1")).await, "Error");
+    assert_eq!(ask("Atxfer", &format!(r#"{},"Exten":"0104""#, on(&caller))).await, "Success");
+    let views = place.office.look(|pbx, _| pbx.calls());
+    assert!(views[0].held && views[1].called == ["0104"], "{views:?}");
+    place.office.office(|pbx, at| pbx.cancel(views[1].id, at).and_then(|()| pbx.unhold(call, "0101"))).unwrap();
+    let other = place.office.look(|pbx, _| pbx.channel_names()).into_iter().find(|name| *name != caller).unwrap();
+    let both = format!(r#"{},"ExtraChannel":"{other}","Exten":"800","Context":"phones","Priority":"1""#, on(&caller));
+    assert_eq!(ask("Redirect", &both).await, "Success");
+    let views = place.office.look(|pbx, _| pbx.calls());
+    assert_eq!(views.iter().filter(|view| view.stage == ami::Stage::Conference).count(), 2, "{views:?}");
+    assert_eq!(
+        ask("Originate", r#","Channel":"PJSIP/0104","Application":"ChanSpy","Data":"PJSIP/0101","Async":"true""#).await,
+        "Success"
+    );
+    let spy = place.office.look(|pbx, _| pbx.calls().last().unwrap().id);
+    place.office.office(|pbx, at| pbx.answer(spy, "0104", at)).unwrap();
+    place.office.office(|pbx, at| pbx.hang_up_all(at));
+    assert_eq!(place.office.look(|pbx, _| pbx.channel_count()), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn queue_texts_are_type_6_and_command_output_type_5() {
+    let place = Place::new();
+    place.control.ami_connected(0, true).await;
+    let mut client = place.client().await;
+    client.say(r#"{"Action":"Queues"}"#).await;
+    let frame = client.until("\"type\":6").await;
+    assert_eq!((value(&frame, "QueueName"), value(&frame, "MembersCount")), ("support".into(), "3".into()));
+    assert_eq!((value(&frame, "Maxlen"), value(&frame, "Strategy")), ("unlimited".into(), "rrmemory".into()));
+    assert_eq!(value(&client.until("\"type\":6").await, "QueueName"), "sales");
+    client.say(r#"{"Action":"Command","Command":"queue show"}"#).await;
+    let frame = client.until("\"type\":5").await;
+    assert!(frame.matches("\"Output\":").count() > 4, "{frame}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn rest_answers_go_wrong_as_ordered() {
     let place = Place::new();

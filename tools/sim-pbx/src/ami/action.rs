@@ -150,8 +150,7 @@ impl AmiPbx {
                 Err(_) => self.error(id, action_id, "Unable to remove interface: Not there"),
             },
             "hangup" => self.hang_up_request(id, request, now),
-            "originate" => self.originate(id, request, now),
-            "redirect" | "blindtransfer" => self.redirect(id, request, now),
+            other if self.serve_call(id, other, request, now) => {}
             _ => {
                 let text =
                     format!("Invalid/unknown command: {action}. Use Action: ListCommands to show available commands.");
@@ -517,36 +516,8 @@ impl AmiPbx {
         }
     }
 
-    /// Asynchronous only: the phone that originates picks up by itself.
-    fn originate(&mut self, id: SessionId, request: &Request, now: Duration) {
-        let action_id = request.value("ActionID");
-        let Some(channel) = request.value("Channel").filter(|channel| !channel.is_empty()) else {
-            return self.error(id, action_id, "Channel not specified");
-        };
-        let phone = channel.strip_prefix("PJSIP/").unwrap_or(channel).to_owned();
-        match self.call(&phone, request.text("Exten"), now) {
-            Ok(_) => self.success(id, action_id, "Originate successfully queued"),
-            Err(_) => self.error(id, action_id, "Originate failed"),
-        }
-    }
-
-    fn redirect(&mut self, id: SessionId, request: &Request, now: Duration) {
-        let action_id = request.value("ActionID");
-        let wanted = request.text("Channel").to_owned();
-        let Some((call, endpoint)) = self.call_with(&wanted) else {
-            return self.error(id, action_id, &format!("Channel does not exist: {wanted}"));
-        };
-        // The channel named is the one that moves; the other side is the one that leaves.
-        let other = self.channel_of(call, &endpoint).ok().and_then(|key| self.other_side(call, key));
-        let by = other.and_then(|key| self.channel(key)).map(|channel| channel.endpoint.clone()).unwrap_or_default();
-        match self.blind_transfer(call, &by, request.text("Exten"), now) {
-            Ok(()) => self.success(id, action_id, "Redirect successful"),
-            Err(_) => self.error(id, action_id, "Redirect failed"),
-        }
-    }
-
     /// The call a channel belongs to, and the channel's endpoint.
-    fn call_with(&self, channel: &str) -> Option<(CallId, String)> {
+    pub(crate) fn call_with(&self, channel: &str) -> Option<(CallId, String)> {
         let (key, found) = self.channels.iter().find(|(_, own)| own.name == channel)?;
         let call = self.calls.iter().find(|(_, call)| call.channels().any(|own| own == *key))?;
         Some((*call.0, found.endpoint.clone()))

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::dial::{ABSENT, BUSY, NO_ANSWER};
 use super::office::Destination;
+use super::originate::Origination;
 use super::pbx::{AmiPbx, BridgeKey, ChannelKey, ChannelState, NewChannel, Party};
 use super::queue::Served;
 use super::wire::Class;
@@ -76,12 +77,9 @@ pub(crate) enum Phase {
         until: Duration,
     },
     /// The PBX rings the caller's own phone before it dials `to`.
-    Originating {
-        to: String,
-        ring_at: Option<Duration>,
-        answer_at: Option<Duration>,
-        until: Duration,
-    },
+    Originating(Origination),
+    /// The caller's channel runs an application by itself (`ChanSpy`, say).
+    Application,
     Waiting {
         queue: usize,
         joined: Duration,
@@ -119,28 +117,26 @@ impl Call {
     pub(crate) fn next_at(&self) -> Option<Duration> {
         match &self.phase {
             Phase::Dialing { ring_at, until } => Some(ring_at.unwrap_or(*until).min(*until)),
-            Phase::Originating { ring_at, answer_at, until, .. } => {
-                [*ring_at, *answer_at, Some(*until)].into_iter().flatten().min()
-            }
+            Phase::Originating(origination) => Some(origination.next_at()),
             Phase::Waiting { until, attempt, .. } => match attempt {
                 Attempt::Next { at } => Some((*at).min(*until)),
                 Attempt::Ringing { ring_at, until: ringing, .. } => {
                     Some(ring_at.unwrap_or(*ringing).min(*ringing).min(*until))
                 }
             },
-            Phase::Talking { .. } | Phase::Conference { .. } => None,
+            Phase::Talking { .. } | Phase::Conference { .. } | Phase::Application => None,
             Phase::Parked { until, .. } | Phase::Tone { until } => Some(*until),
         }
     }
 
     fn stage(&self) -> Stage {
         match self.phase {
-            Phase::Dialing { .. } | Phase::Originating { .. } => Stage::Dialing,
+            Phase::Dialing { .. } | Phase::Originating(_) => Stage::Dialing,
             Phase::Waiting { .. } => Stage::Waiting,
             Phase::Talking { .. } => Stage::Talking,
             Phase::Parked { .. } => Stage::Parked,
             Phase::Conference { .. } => Stage::Conference,
-            Phase::Tone { .. } => Stage::Tone,
+            Phase::Tone { .. } | Phase::Application => Stage::Tone,
         }
     }
 
@@ -165,7 +161,8 @@ impl AmiPbx {
         {
             return self.retrieve(from, space, now);
         }
-        let plan = NewChannel { state: ChannelState::Ring, caller, context: "phones", exten: to, root: None };
+        let plan =
+            NewChannel { state: ChannelState::Ring, caller, context: "phones", exten: to, root: None, unique_id: None };
         let id = self.begin(from, plan, now)?;
         let channel = self.calls[&id].caller;
         self.set_variables(channel, &[("SIPDOMAIN", "127.0.0.1")]);
@@ -179,18 +176,23 @@ impl AmiPbx {
         let to = self.extension_of(to).to_owned();
         let to = to.as_str();
         if let Some(queue) = self.queues.iter().position(|queue| queue.plan.number == to) {
-            self.run(channel, to, 1, "Answer", "");
-            self.set_state(channel, ChannelState::Up);
+            self.pick_up(channel, to);
             self.join_queue(id, queue, to, 2, now);
         } else if to == self.office.conference {
-            self.run(channel, to, 1, "Answer", "");
-            self.set_state(channel, ChannelState::Up);
+            self.pick_up(channel, to);
             self.join_conference(id, now);
         } else if self.is_phone(to) {
             self.run(channel, to, 1, "NoOp", &format!("to {to}"));
             self.dial(id, &[to], to, 2, now);
         } else {
             self.dial_outside(id, to, now);
+        }
+    }
+
+    pub(crate) fn pick_up(&mut self, channel: ChannelKey, to: &str) {
+        self.run(channel, to, 1, "Answer", "");
+        if self.channel(channel).is_some_and(|channel| channel.state != ChannelState::Up) {
+            self.set_state(channel, ChannelState::Up);
         }
     }
 
@@ -203,7 +205,14 @@ impl AmiPbx {
     pub fn inbound_named(&mut self, number: &str, name: &str, did: &str, now: Duration) -> Result<CallId, Refused> {
         let trunk = self.office.trunk.clone();
         let caller = Party { number: number.into(), name: name.into() };
-        let plan = NewChannel { state: ChannelState::Ring, caller, context: "inbound", exten: did, root: None };
+        let plan = NewChannel {
+            state: ChannelState::Ring,
+            caller,
+            context: "inbound",
+            exten: did,
+            root: None,
+            unique_id: None,
+        };
         let id = self.begin(&trunk, plan, now)?;
         let channel = self.calls[&id].caller;
         self.announce(channel, number, did);
@@ -312,7 +321,7 @@ impl AmiPbx {
                 self.nobody_left(id, &NO_ANSWER, now);
             }
             Phase::Waiting { attempt: Attempt::Ringing { .. }, .. } => self.agents_did_not_answer(id, now),
-            Phase::Originating { .. } => self.originator_gone(id, "NOANSWER", 19, "User alerting, no answer"),
+            Phase::Originating(_) => self.originator_gone(id, "NOANSWER", 19, "User alerting, no answer"),
             _ => return Err(Refused::WrongState),
         }
         self.settle();
@@ -343,7 +352,7 @@ impl AmiPbx {
                 self.leave_queue_unserved(id, now);
                 self.hang_up_caller(id, 16, "Normal Clearing", None);
             }
-            Phase::Originating { .. } => self.originator_gone(id, "CANCEL", 16, "Normal Clearing"),
+            Phase::Originating(_) => self.originator_gone(id, "CANCEL", 16, "Normal Clearing"),
             _ => return Err(Refused::WrongState),
         }
         self.settle();
@@ -356,13 +365,13 @@ impl AmiPbx {
         let call = self.calls.get(&id).ok_or(Refused::NoSuchCall)?;
         let is_caller = key == call.caller;
         match &call.phase {
-            Phase::Originating { .. } => return self.busy(id, endpoint, now),
+            Phase::Originating(_) => return self.busy(id, endpoint, now),
             Phase::Dialing { .. } | Phase::Waiting { .. } if is_caller => return self.cancel(id, now),
             Phase::Dialing { .. } | Phase::Waiting { .. } => return self.busy(id, endpoint, now),
             Phase::Talking { .. } => self.end_talk(id, Some(key), now),
             Phase::Parked { .. } => self.give_up_parked(id, now),
             Phase::Conference { .. } => self.leave_conference(id),
-            Phase::Tone { .. } => self.end_tone(id),
+            Phase::Tone { .. } | Phase::Application => self.end_tone(id),
         }
         self.settle();
         Ok(())

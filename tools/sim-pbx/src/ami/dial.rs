@@ -41,7 +41,7 @@ impl AmiPbx {
                 Phase::Dialing { .. } => {
                     self.ring(id).ok();
                 }
-                Phase::Originating { .. } => self.originating_due(id, now),
+                Phase::Originating(_) => self.originating_due(id, now),
                 Phase::Waiting { until, .. } if until <= now => self.queue_time_is_up(id, now),
                 Phase::Waiting { attempt: Attempt::Ringing { until, .. }, .. } if until <= now => {
                     self.agents_did_not_answer(id, now);
@@ -49,7 +49,7 @@ impl AmiPbx {
                 Phase::Waiting { attempt: Attempt::Ringing { .. }, .. } => {
                     self.ring(id).ok();
                 }
-                Phase::Waiting { .. } | Phase::Talking { .. } | Phase::Conference { .. } => {}
+                Phase::Waiting { .. } | Phase::Talking { .. } | Phase::Conference { .. } | Phase::Application => {}
                 Phase::Parked { .. } => self.parking_time_is_up(id, now),
                 Phase::Tone { .. } => self.end_tone(id),
             }
@@ -127,6 +127,7 @@ impl AmiPbx {
             context: "inbound",
             exten: "s",
             root: Some(caller),
+            unique_id: None,
         };
         let leg = self.new_channel(&trunk, plan, now);
         self.set_variables(leg, &[("DIALEDPEERNUMBER", &format!("{number}@{trunk}"))]);
@@ -171,8 +172,14 @@ impl AmiPbx {
     ) -> ChannelKey {
         let name = self.phones.get(phone).map(|endpoint| endpoint.name.clone()).unwrap_or_default();
         let own = Party { number: self.extension_of(phone).into(), name };
-        let plan =
-            NewChannel { state: ChannelState::Down, caller: own, context: "phones", exten: "s", root: Some(caller) };
+        let plan = NewChannel {
+            state: ChannelState::Down,
+            caller: own,
+            context: "phones",
+            exten: "s",
+            root: Some(caller),
+            unique_id: None,
+        };
         let leg = self.new_channel(phone, plan, now);
         let party = self.party(caller);
         self.change(leg, |channel| channel.connected = party.clone());
@@ -333,7 +340,12 @@ impl AmiPbx {
     }
 
     pub(crate) fn end_tone(&mut self, id: CallId) {
-        let Some(caller) = self.calls.get(&id).map(|call| call.caller) else { return };
+        let Some(call) = self.calls.get(&id) else { return };
+        let caller = call.caller;
+        if matches!(call.phase, Phase::Application) {
+            self.say(Class::Call, "HangupRequest", caller, &[("Cause", "16")]);
+            return self.hang_up_caller(id, 16, "Normal Clearing", None);
+        }
         self.say(Class::Call, "HangupRequest", caller, &[("Cause", "17"), ("TechCause", "486")]);
         self.say(Class::Call, "SoftHangupRequest", caller, &[("Cause", "16"), ("TechCause", "486")]);
         self.hang_up_channel(caller, 17, "User busy", Some(486));

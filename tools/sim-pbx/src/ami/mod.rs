@@ -21,6 +21,7 @@ mod pbx;
 mod queue;
 mod say;
 pub mod server;
+mod service;
 mod session;
 mod transfer;
 mod wire;

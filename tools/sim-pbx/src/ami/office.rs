@@ -253,6 +253,7 @@ impl Office {
         office.queues[1].caller_time = Duration::from_secs(120);
         office.dids.insert("0312345673".into(), Destination::Queue("sales".into()));
         office.rings_after = Some(Duration::from_millis(80));
+        office.clicks_answered_after = Some(Duration::from_secs(2));
         office.parking_time = Duration::from_secs(20);
         office
     }

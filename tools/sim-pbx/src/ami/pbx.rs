@@ -246,6 +246,11 @@ impl AmiPbx {
         self.phones.contains_key(self.endpoint_of(number))
     }
 
+    /// Names of the channels there are, the oldest first.
+    pub fn channel_names(&self) -> Vec<String> {
+        self.channels.values().map(|channel| channel.name.clone()).collect()
+    }
+
     pub fn channel_count(&self) -> usize {
         self.channels.len()
     }
@@ -525,6 +530,7 @@ impl AmiPbx {
         self.channels_made += 1;
         let (seconds, _) = self.wall(now);
         let unique_id = match &self.office.system_name {
+            _ if plan.unique_id.is_some() => plan.unique_id.unwrap_or_default().to_owned(),
             Some(system) => format!("{system}-{seconds}.{}", key.0),
             None => format!("{seconds}.{}", key.0),
         };
@@ -638,4 +644,6 @@ pub(crate) struct NewChannel<'a> {
     pub(crate) context: &'static str,
     pub(crate) exten: &'a str,
     pub(crate) root: Option<ChannelKey>,
+    /// The id asked for, instead of one of the PBX's own.
+    pub(crate) unique_id: Option<&'a str>,
 }

@@ -21,6 +21,7 @@ pub fn office() -> Office {
     office.main_number = MAIN_NUMBER.into();
     office.trunk = "MAKECALL".into();
     office.channel_vars = Vec::new();
+    office.clicks_answered_after = None;
     for phone in &mut office.phones {
         phone.registered = phone.number != "0103";
         if phone.number == MAC_ENDPOINT.1 {
