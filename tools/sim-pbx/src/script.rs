@@ -169,7 +169,7 @@ impl Pattern {
                 parts.push(Part::Hole(name.into()));
                 rest = &rest[name.len() + 2..];
             } else {
-                literal.extend_from_slice(rest[..first.len_utf8()].as_bytes());
+                literal.extend_from_slice(first.encode_utf8(&mut [0; 4]).as_bytes());
                 rest = &rest[first.len_utf8()..];
             }
         }

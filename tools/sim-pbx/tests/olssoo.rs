@@ -1,4 +1,6 @@
 //! The simulated olssoo as a client meets it: on loopback, and on pipes in virtual time.
+#![allow(clippy::unwrap_used, reason = "helpers of tests; a failure is the test's")]
+#![allow(clippy::disallowed_methods, reason = "the tests measure the simulator's own, virtual clock")]
 
 use std::time::Duration;
 

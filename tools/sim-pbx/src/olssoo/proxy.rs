@@ -343,7 +343,7 @@ mod tests {
         let mut proxy = proxy();
         proxy.ami_opened(0);
         proxy.ami_opened(1);
-        (proxy.poll_ami(0), proxy.poll_ami(1));
+        assert!(proxy.poll_ami(0).is_some() && proxy.poll_ami(1).is_some());
         proxy.handle_frame(r#"{"Action":"Ping","AMIServerID":2}"#);
         assert_eq!(proxy.poll_ami(0), None);
         assert_eq!(proxy.poll_ami(1).unwrap(), b"Action: Ping\r\n\r\n");

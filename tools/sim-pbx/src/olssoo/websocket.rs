@@ -31,6 +31,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(shared: &Arc<Shared
     let config =
         WebSocketConfig::default().max_message_size(Some(FRAME_BYTES_MAX)).max_frame_size(Some(FRAME_BYTES_MAX));
     let stream = Chopped::new(stream, Arc::clone(&shared.chop), 13);
+    #[allow(clippy::result_large_err, reason = "the type is the library's")]
     let check = |request: &Request, response: Response| shared.gate.check(request, response, refuse);
     let Ok(mut socket) = accept_hdr_async_with_config(stream, check, Some(config)).await else { return };
     let id = {
