@@ -181,6 +181,8 @@ impl Drop for Handle {
 }
 
 /// The hand on a simulated olssoo. Cheap to clone.
+///
+/// It works its offices too; so never call it from inside an operation of one ([`ami::server::Control::office`]).
 #[derive(Clone, Debug)]
 pub struct Control {
     pub(super) shared: Arc<Shared>,
