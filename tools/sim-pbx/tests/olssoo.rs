@@ -534,6 +534,33 @@ async fn rest_and_ami_are_on_tcp_too() {
     play(&mut TcpStream::connect(addr).await.unwrap(), &script).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_click_and_its_record_work_on_a_pbx_that_is_only_known_by_its_ami() {
+    let other = ami::server::Server::start(([127, 0, 0, 1], 0).into(), quiet(), ami::server::Faults::default());
+    let other = other.await.unwrap();
+    let upstreams = vec![(AmiAccount::new("real", "hello", "world"), Source::Tcp(other.addr))];
+    let mut plan = Plan::in_front_of(upstreams);
+    plan.trunks = vec!["MAKECALL".into()];
+    let handle = Server::start_proxy(Addresses::loopback(), plan).await.unwrap();
+    handle.control.ami_connected(0, true).await;
+    let mut client = Client::to(&handle).await;
+    handle.control.connected(1).await;
+    let ask = async |method: &str, target: &str| {
+        exchange(TcpStream::connect(handle.rest).await.unwrap(), method, target, "").await
+    };
+    let target = "/core/click_to_call?caller=0164&callee=0102&cos_id=1&cid_name=Click&cid_number=0777";
+    assert_eq!(ask("POST", target).await.0, 200);
+    let shown = client.until("NewCallerid").await;
+    assert_eq!((value(&shown, "CallerIDName"), value(&shown, "CallerIDNum")), ("Click".into(), "0777".into()));
+    let call = other.control.look(|pbx, _| pbx.calls()[0].id);
+    other.control.office(|pbx, at| pbx.answer(call, "0164", at).and_then(|()| pbx.busy(call, "0102", at))).unwrap();
+    other.control.office(|pbx, at| pbx.hang_up_all(at));
+    client.until("\"Event\":\"Hangup\"").await;
+    while value(&client.until("\"Event\":\"Hangup\"").await, "CallerIDNum") != "0777" {}
+    let (_, body) = ask("GET", "/cdr?search=busy&search_fields=disposition").await;
+    assert!(body.contains(r#""source":"0164","destination":"0102""#), "{body}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_day_of_the_office_goes_by_on_frames() {
     let day = ami::Day::new(7, 20.0, Duration::ZERO);
