@@ -5,3 +5,5 @@
 
 pub mod ami;
 pub mod limits;
+pub mod olssoo;
+pub mod script;

@@ -40,3 +40,50 @@ pub const AUTH_TIMEOUT: Duration = Duration::from_secs(30);
 pub const REFUSAL_DELAY: Duration = Duration::from_secs(1);
 /// RTCP reports of a call in progress.
 pub const RTCP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Call events kept for the one who listens in; the oldest is lost, and with it a line of a call record.
+pub const OVERHEARD_MAX: usize = 8192;
+
+// ---- olssoo ----
+
+/// Bytes of one AMI packet the proxy reads; a longer one is dropped, without a word.
+pub const PACKET_BYTES_MAX: usize = 64 * 1024;
+/// WebSocket clients at once; one more is closed after its handshake.
+pub const PROXY_CLIENTS_MAX: usize = 64;
+/// Bytes of frames waiting for one WebSocket client; past it the client is cut.
+pub const CLIENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of requests waiting for AMI; past it a request is lost.
+pub const UPSTREAM_BYTES_MAX: usize = 256 * 1024;
+/// Frames, requests and packets remembered for a test to look at; the oldest is forgotten.
+pub const REMEMBERED_MAX: usize = 4096;
+/// Ordered refusals and oddities waiting for their request; the oldest is dropped.
+pub const ORDERS_MAX: usize = 64;
+/// Pause before the proxy connects to a lost AMI again.
+pub const AMI_RETRY: Duration = Duration::from_secs(1);
+/// Largest WebSocket message a client may send; a larger one ends its connection.
+pub const FRAME_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a pipe between the proxy and a PBX in the same process; past it the writer waits.
+pub const PIPE_BYTES: usize = 64 * 1024;
+/// Bytes of one HTTP head; a longer one is answered 431 and the connection closed.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of one HTTP body; a longer one is answered 413 and the connection closed.
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Call records kept; the oldest is forgotten.
+pub const RECORDS_MAX: usize = 4096;
+/// Calls whose record is being written; the oldest is closed without an end.
+pub const RECORDS_OPEN_MAX: usize = 2048;
+/// Records one answer lists where the request names no limit.
+pub const RECORDS_LISTED: usize = 100;
+/// Frames taken for one client at a time; the rest waits in the proxy, where it is counted.
+pub const FRAMES_AT_ONCE: usize = 64;
+/// How long a client may take to answer a close frame; then the connection ends without it.
+pub const CLOSE_WAIT: Duration = Duration::from_secs(5);
+
+// ---- dialogues ----
+
+/// Bytes of the other end that a dialogue has no step for yet; past it the dialogue fails.
+pub const SCRIPT_INPUT_BYTES_MAX: usize = 1024 * 1024;
+/// How long a dialogue waits for a line; then it fails.
+pub const SCRIPT_PATIENCE: Duration = Duration::from_secs(60);
+/// How much before the end of a quiet time a line may come and still count as after it.
+pub const SCRIPT_SLACK: Duration = Duration::from_millis(50);

@@ -10,6 +10,7 @@ const HELP: &str = "\
 A simulated PBX with a working office on it.
 
 Usage: sim-pbx ami [--listen ADDRESS] [--speed N] [--seed N] [--user NAME] [--secret SECRET] [--recorded]
+       sim-pbx olssoo …        see sim-pbx olssoo --help
 
   --listen ADDRESS   where to listen                     [127.0.0.1:5038]
   --speed N          pace of the day; 10 is ten times    [1]
@@ -28,7 +29,11 @@ struct Wish {
 }
 
 fn main() -> ExitCode {
-    match parse(std::env::args().skip(1)) {
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.next_if_eq("olssoo").is_some() {
+        return sim_pbx::olssoo::command::run(arguments);
+    }
+    match parse(arguments) {
         Ok(Some(wish)) => run(wish),
         Ok(None) => {
             print!("{HELP}");
@@ -45,7 +50,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Wish>, St
     match arguments.next().as_deref() {
         Some("ami") => {}
         Some("--help" | "-h") | None => return Ok(None),
-        Some(other) => return Err(format!("unknown PBX {other:?}, expected ami")),
+        Some(other) => return Err(format!("unknown PBX {other:?}, expected ami or olssoo")),
     }
     let mut wish =
         Wish { listen: SocketAddr::from(([127, 0, 0, 1], 5038)), speed: 1.0, seed: 1, office: Office::demo() };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::call::{CallId, Refused};
 use super::device::DeviceState;
-use super::pbx::{AmiPbx, BridgeKey, ChannelKey};
+use super::pbx::{AmiPbx, BridgeKey, ChannelKey, Endpoint};
 use super::queue::member_lines;
 use super::session::{Request, SessionId};
 use super::wire::Message;
@@ -150,8 +150,7 @@ impl AmiPbx {
                 Err(_) => self.error(id, action_id, "Unable to remove interface: Not there"),
             },
             "hangup" => self.hang_up_request(id, request, now),
-            "originate" => self.originate(id, request, now),
-            "redirect" | "blindtransfer" => self.redirect(id, request, now),
+            other if self.serve_call(id, other, request, now) => {}
             _ => {
                 let text =
                     format!("Invalid/unknown command: {action}. Use Action: ListCommands to show available commands.");
@@ -243,7 +242,7 @@ impl AmiPbx {
             Item::Extension(number) => {
                 let (status, text) = self.extension_state(number)?.extension();
                 let mut message = named("ExtensionStatus");
-                message.line("Exten", number);
+                message.line("Exten", self.extension_of(number));
                 message.line("Context", "phones");
                 message.line("Hint", format_args!("PJSIP/{number}&Custom:DND{number}"));
                 message.line("Status", status);
@@ -318,20 +317,31 @@ impl AmiPbx {
         let state = self.device_state(&format!("PJSIP/{number}")).unwrap_or(DeviceState::Unavailable);
         message.line("ObjectType", "endpoint");
         message.line("ObjectName", number);
-        message.line("Transport", "transport-udp");
+        let accent = &self.office.accent;
+        message.line("Transport", &accent.transport);
         message.line("Aor", number);
-        match endpoint.is_trunk {
-            true => message.line("Auths", ""),
-            false => message.line("Auths", format_args!("auth-{number}")),
-        }
-        message.line("OutboundAuths", "");
+        let auths = if endpoint.is_trunk { String::new() } else { format!("{}{number}", accent.auth_prefix) };
+        message.line("Auths", &auths);
+        message.line("OutboundAuths", if accent.outbound_auths { auths.as_str() } else { "" });
         match endpoint.registered {
-            true => message.line("Contacts", format_args!("{number}/{},", endpoint.uri(number))),
+            true => message.line("Contacts", format_args!("{number}/{},", self.uri(endpoint, number))),
             false => message.line("Contacts", ""),
         }
         message.line("DeviceState", state.phrase());
-        message.line("ActiveChannels", self.channels.values().filter(|c| c.endpoint == number).count());
+        let own: Vec<&str> = self.channels.values().filter(|c| c.endpoint == number).map(|c| c.name.as_str()).collect();
+        match accent.lists_channels {
+            true => message.line("ActiveChannels", own.join(",")),
+            false => message.line("ActiveChannels", own.len()),
+        }
         Some(message)
+    }
+
+    /// Where a telephone registers from.
+    pub(crate) fn uri(&self, endpoint: &Endpoint, number: &str) -> String {
+        match &self.office.accent.contact {
+            Some((host, port)) if !endpoint.is_trunk => format!("sip:{number}@{host}:{port}"),
+            _ => endpoint.uri(number),
+        }
     }
 
     fn contact_item(&self, mut message: Message, number: &str, now: Duration) -> Option<Message> {
@@ -349,7 +359,7 @@ impl AmiPbx {
         message.line("Endpoint", number);
         message.line("ViaPort", endpoint.port);
         message.line("AuthenticateQualify", "no");
-        message.line("Uri", endpoint.uri(number));
+        message.line("Uri", self.uri(endpoint, number));
         message.line("QualifyFrequency", 20);
         message.line("UserAgent", "deskphone/1.0");
         message.line("ExpirationTime", self.wall(now).0 + 600);
@@ -506,36 +516,8 @@ impl AmiPbx {
         }
     }
 
-    /// Asynchronous only: the phone that originates picks up by itself.
-    fn originate(&mut self, id: SessionId, request: &Request, now: Duration) {
-        let action_id = request.value("ActionID");
-        let Some(channel) = request.value("Channel").filter(|channel| !channel.is_empty()) else {
-            return self.error(id, action_id, "Channel not specified");
-        };
-        let phone = channel.strip_prefix("PJSIP/").unwrap_or(channel).to_owned();
-        match self.call(&phone, request.text("Exten"), now) {
-            Ok(_) => self.success(id, action_id, "Originate successfully queued"),
-            Err(_) => self.error(id, action_id, "Originate failed"),
-        }
-    }
-
-    fn redirect(&mut self, id: SessionId, request: &Request, now: Duration) {
-        let action_id = request.value("ActionID");
-        let wanted = request.text("Channel").to_owned();
-        let Some((call, endpoint)) = self.call_with(&wanted) else {
-            return self.error(id, action_id, &format!("Channel does not exist: {wanted}"));
-        };
-        // The channel named is the one that moves; the other side is the one that leaves.
-        let other = self.channel_of(call, &endpoint).ok().and_then(|key| self.other_side(call, key));
-        let by = other.and_then(|key| self.channel(key)).map(|channel| channel.endpoint.clone()).unwrap_or_default();
-        match self.blind_transfer(call, &by, request.text("Exten"), now) {
-            Ok(()) => self.success(id, action_id, "Redirect successful"),
-            Err(_) => self.error(id, action_id, "Redirect failed"),
-        }
-    }
-
     /// The call a channel belongs to, and the channel's endpoint.
-    fn call_with(&self, channel: &str) -> Option<(CallId, String)> {
+    pub(crate) fn call_with(&self, channel: &str) -> Option<(CallId, String)> {
         let (key, found) = self.channels.iter().find(|(_, own)| own.name == channel)?;
         let call = self.calls.iter().find(|(_, call)| call.channels().any(|own| own == *key))?;
         Some((*call.0, found.endpoint.clone()))

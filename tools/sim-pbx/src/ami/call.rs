@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::dial::{ABSENT, BUSY, NO_ANSWER};
 use super::office::Destination;
+use super::originate::Origination;
 use super::pbx::{AmiPbx, BridgeKey, ChannelKey, ChannelState, NewChannel, Party};
 use super::queue::Served;
 use super::wire::Class;
@@ -75,6 +76,10 @@ pub(crate) enum Phase {
         ring_at: Option<Duration>,
         until: Duration,
     },
+    /// The PBX rings the caller's own phone before it dials `to`.
+    Originating(Origination),
+    /// The caller's channel runs an application by itself (`ChanSpy`, say).
+    Application,
     Waiting {
         queue: usize,
         joined: Duration,
@@ -112,25 +117,26 @@ impl Call {
     pub(crate) fn next_at(&self) -> Option<Duration> {
         match &self.phase {
             Phase::Dialing { ring_at, until } => Some(ring_at.unwrap_or(*until).min(*until)),
+            Phase::Originating(origination) => Some(origination.next_at()),
             Phase::Waiting { until, attempt, .. } => match attempt {
                 Attempt::Next { at } => Some((*at).min(*until)),
                 Attempt::Ringing { ring_at, until: ringing, .. } => {
                     Some(ring_at.unwrap_or(*ringing).min(*ringing).min(*until))
                 }
             },
-            Phase::Talking { .. } | Phase::Conference { .. } => None,
+            Phase::Talking { .. } | Phase::Conference { .. } | Phase::Application => None,
             Phase::Parked { until, .. } | Phase::Tone { until } => Some(*until),
         }
     }
 
     fn stage(&self) -> Stage {
         match self.phase {
-            Phase::Dialing { .. } => Stage::Dialing,
+            Phase::Dialing { .. } | Phase::Originating(_) => Stage::Dialing,
             Phase::Waiting { .. } => Stage::Waiting,
             Phase::Talking { .. } => Stage::Talking,
             Phase::Parked { .. } => Stage::Parked,
             Phase::Conference { .. } => Stage::Conference,
-            Phase::Tone { .. } => Stage::Tone,
+            Phase::Tone { .. } | Phase::Application => Stage::Tone,
         }
     }
 
@@ -144,8 +150,9 @@ impl AmiPbx {
 
     /// The phone `from` dials `to`: a phone, a queue's number, the conference, a parking space, or outside.
     pub fn call(&mut self, from: &str, to: &str, now: Duration) -> Result<CallId, Refused> {
+        let from = &self.endpoint_of(from).to_owned();
         let endpoint = self.phones.get(from).filter(|e| !e.is_trunk).ok_or(Refused::NoSuchPhone)?;
-        let caller = Party { number: from.into(), name: endpoint.name.clone() };
+        let caller = Party { number: self.extension_of(from).into(), name: endpoint.name.clone() };
         if !endpoint.registered {
             return Err(Refused::WrongState);
         }
@@ -154,33 +161,58 @@ impl AmiPbx {
         {
             return self.retrieve(from, space, now);
         }
-        let plan = NewChannel { state: ChannelState::Ring, caller, context: "phones", exten: to, root: None };
+        let plan =
+            NewChannel { state: ChannelState::Ring, caller, context: "phones", exten: to, root: None, unique_id: None };
         let id = self.begin(from, plan, now)?;
         let channel = self.calls[&id].caller;
         self.set_variables(channel, &[("SIPDOMAIN", "127.0.0.1")]);
+        self.route(id, channel, to, now);
+        self.settle();
+        Ok(id)
+    }
+
+    /// The dialplan of the phones takes the caller to `to`.
+    pub(crate) fn route(&mut self, id: CallId, channel: ChannelKey, to: &str, now: Duration) {
+        let to = self.extension_of(to).to_owned();
+        let to = to.as_str();
         if let Some(queue) = self.queues.iter().position(|queue| queue.plan.number == to) {
-            self.run(channel, to, 1, "Answer", "");
-            self.set_state(channel, ChannelState::Up);
+            self.pick_up(channel, to);
             self.join_queue(id, queue, to, 2, now);
         } else if to == self.office.conference {
-            self.run(channel, to, 1, "Answer", "");
-            self.set_state(channel, ChannelState::Up);
+            self.pick_up(channel, to);
             self.join_conference(id, now);
-        } else if self.phones.contains_key(to) {
+        } else if self.is_phone(to) {
             self.run(channel, to, 1, "NoOp", &format!("to {to}"));
             self.dial(id, &[to], to, 2, now);
         } else {
             self.dial_outside(id, to, now);
         }
-        self.settle();
-        Ok(id)
+    }
+
+    pub(crate) fn pick_up(&mut self, channel: ChannelKey, to: &str) {
+        self.run(channel, to, 1, "Answer", "");
+        if self.channel(channel).is_some_and(|channel| channel.state != ChannelState::Up) {
+            self.set_state(channel, ChannelState::Up);
+        }
     }
 
     /// A call from outside for the direct number `did`.
     pub fn inbound(&mut self, number: &str, did: &str, now: Duration) -> Result<CallId, Refused> {
+        self.inbound_named(number, "", did, now)
+    }
+
+    /// As [`Self::inbound`], from someone whose name the network tells.
+    pub fn inbound_named(&mut self, number: &str, name: &str, did: &str, now: Duration) -> Result<CallId, Refused> {
         let trunk = self.office.trunk.clone();
-        let caller = Party { number: number.into(), name: String::new() };
-        let plan = NewChannel { state: ChannelState::Ring, caller, context: "inbound", exten: did, root: None };
+        let caller = Party { number: number.into(), name: name.into() };
+        let plan = NewChannel {
+            state: ChannelState::Ring,
+            caller,
+            context: "inbound",
+            exten: did,
+            root: None,
+            unique_id: None,
+        };
         let id = self.begin(&trunk, plan, now)?;
         let channel = self.calls[&id].caller;
         self.announce(channel, number, did);
@@ -206,6 +238,10 @@ impl AmiPbx {
 
     /// The called phones begin to ring.
     pub fn ring(&mut self, id: CallId) -> Result<(), Refused> {
+        if self.rings_at_its_caller(id) {
+            self.ring_originator(id);
+            return Ok(());
+        }
         let call = self.calls.get_mut(&id).ok_or(Refused::NoSuchCall)?;
         match &mut call.phase {
             Phase::Dialing { ring_at, .. } => *ring_at = None,
@@ -225,7 +261,13 @@ impl AmiPbx {
 
     /// The phone (or the outside, by the trunk's name) that is being called answers.
     pub fn answer(&mut self, id: CallId, endpoint: &str, now: Duration) -> Result<(), Refused> {
+        if self.rings_at_its_caller(id) {
+            self.channel_of(id, endpoint)?;
+            self.originator_answers(id, now);
+            return Ok(());
+        }
         let call = self.calls.get(&id).ok_or(Refused::NoSuchCall)?;
+        let endpoint = self.endpoint_of(endpoint);
         let called = |leg: &&Leg| self.channel(leg.channel).is_some_and(|channel| channel.endpoint == endpoint);
         let leg = *call.legs.iter().find(called).ok_or(Refused::WrongState)?;
         let caller = call.caller;
@@ -244,7 +286,13 @@ impl AmiPbx {
 
     /// The called phone says that it is busy (or its user pressed reject).
     pub fn busy(&mut self, id: CallId, endpoint: &str, now: Duration) -> Result<(), Refused> {
+        if self.rings_at_its_caller(id) {
+            self.channel_of(id, endpoint)?;
+            self.originator_gone(id, "BUSY", 17, "User busy");
+            return Ok(());
+        }
         let call = self.calls.get(&id).ok_or(Refused::NoSuchCall)?;
+        let endpoint = self.endpoint_of(endpoint);
         let called = |leg: &&Leg| self.channel(leg.channel).is_some_and(|channel| channel.endpoint == endpoint);
         let leg = *call.legs.iter().find(called).ok_or(Refused::WrongState)?;
         if !matches!(call.phase, Phase::Dialing { .. } | Phase::Waiting { .. }) {
@@ -273,6 +321,7 @@ impl AmiPbx {
                 self.nobody_left(id, &NO_ANSWER, now);
             }
             Phase::Waiting { attempt: Attempt::Ringing { .. }, .. } => self.agents_did_not_answer(id, now),
+            Phase::Originating(_) => self.originator_gone(id, "NOANSWER", 19, "User alerting, no answer"),
             _ => return Err(Refused::WrongState),
         }
         self.settle();
@@ -303,6 +352,7 @@ impl AmiPbx {
                 self.leave_queue_unserved(id, now);
                 self.hang_up_caller(id, 16, "Normal Clearing", None);
             }
+            Phase::Originating(_) => self.originator_gone(id, "CANCEL", 16, "Normal Clearing"),
             _ => return Err(Refused::WrongState),
         }
         self.settle();
@@ -315,12 +365,13 @@ impl AmiPbx {
         let call = self.calls.get(&id).ok_or(Refused::NoSuchCall)?;
         let is_caller = key == call.caller;
         match &call.phase {
+            Phase::Originating(_) => return self.busy(id, endpoint, now),
             Phase::Dialing { .. } | Phase::Waiting { .. } if is_caller => return self.cancel(id, now),
             Phase::Dialing { .. } | Phase::Waiting { .. } => return self.busy(id, endpoint, now),
             Phase::Talking { .. } => self.end_talk(id, Some(key), now),
             Phase::Parked { .. } => self.give_up_parked(id, now),
             Phase::Conference { .. } => self.leave_conference(id),
-            Phase::Tone { .. } => self.end_tone(id),
+            Phase::Tone { .. } | Phase::Application => self.end_tone(id),
         }
         self.settle();
         Ok(())
@@ -369,7 +420,7 @@ impl AmiPbx {
             caller: caller.endpoint.clone(),
             caller_number: caller.caller.number.clone(),
             called: legs.iter().map(|leg| leg.endpoint.clone()).collect(),
-            ringing: legs.iter().any(|leg| leg.state == ChannelState::Ringing),
+            ringing: legs.iter().chain([&caller]).any(|leg| leg.state == ChannelState::Ringing),
             held: call.channels().any(|key| self.channel(key).is_some_and(|channel| channel.held)),
         })
     }
@@ -387,6 +438,7 @@ impl AmiPbx {
 
     pub(crate) fn channel_of(&self, id: CallId, endpoint: &str) -> Result<ChannelKey, Refused> {
         let call = self.calls.get(&id).ok_or(Refused::NoSuchCall)?;
+        let endpoint = self.endpoint_of(endpoint);
         let own = |key: &ChannelKey| self.channel(*key).is_some_and(|channel| channel.endpoint == endpoint);
         call.channels().find(own).ok_or(Refused::WrongState)
     }

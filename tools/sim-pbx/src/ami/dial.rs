@@ -41,6 +41,7 @@ impl AmiPbx {
                 Phase::Dialing { .. } => {
                     self.ring(id).ok();
                 }
+                Phase::Originating(_) => self.originating_due(id, now),
                 Phase::Waiting { until, .. } if until <= now => self.queue_time_is_up(id, now),
                 Phase::Waiting { attempt: Attempt::Ringing { until, .. }, .. } if until <= now => {
                     self.agents_did_not_answer(id, now);
@@ -48,7 +49,7 @@ impl AmiPbx {
                 Phase::Waiting { attempt: Attempt::Ringing { .. }, .. } => {
                     self.ring(id).ok();
                 }
-                Phase::Waiting { .. } | Phase::Talking { .. } | Phase::Conference { .. } => {}
+                Phase::Waiting { .. } | Phase::Talking { .. } | Phase::Conference { .. } | Phase::Application => {}
                 Phase::Parked { .. } => self.parking_time_is_up(id, now),
                 Phase::Tone { .. } => self.end_tone(id),
             }
@@ -76,6 +77,13 @@ impl AmiPbx {
         let (name, unique_id) =
             self.channel(channel).map(|c| (c.name.clone(), c.unique_id.clone())).unwrap_or_default();
         let incoming = format!("incoming-{main}-{did}-{name}-{number}-{unique_id}");
+        if let Some(context) = self.office.accent.alert_context {
+            self.change(channel, |channel| channel.context = context);
+            self.run(channel, "s", 2, "UserEvent", &incoming);
+            self.say(Class::User, "UserEvent", channel, &[("UserEvent", &incoming)]);
+            self.change(channel, |channel| channel.context = "inbound");
+            return self.run(channel, did, 5, "Goto", &format!("did-{did},1"));
+        }
         self.run(channel, did, 3, "UserEvent", &incoming);
         self.say(Class::User, "UserEvent", channel, &[("UserEvent", &incoming)]);
         let args = format!("Incoming,MainNumber: {main},DID: {did},CallerIDNum: {number}");
@@ -89,6 +97,8 @@ impl AmiPbx {
     pub(crate) fn dial(&mut self, id: CallId, phones: &[&str], exten: &str, priority: u32, now: Duration) {
         let Some(caller) = self.calls.get(&id).map(|call| call.caller) else { return };
         let seconds = self.office.dial_time.as_secs();
+        let phones: Vec<String> = phones.iter().map(|phone| self.endpoint_of(phone).to_owned()).collect();
+        let phones: Vec<&str> = phones.iter().map(String::as_str).collect();
         let list: Vec<String> = phones.iter().map(|phone| format!("PJSIP/{phone}")).collect();
         self.run(caller, exten, priority, "Dial", &format!("{},{seconds},tTkKhH", list.join("&")));
         self.set_variables(caller, &DIAL_VARIABLES);
@@ -117,6 +127,7 @@ impl AmiPbx {
             context: "inbound",
             exten: "s",
             root: Some(caller),
+            unique_id: None,
         };
         let leg = self.new_channel(&trunk, plan, now);
         self.set_variables(leg, &[("DIALEDPEERNUMBER", &format!("{number}@{trunk}"))]);
@@ -160,9 +171,15 @@ impl AmiPbx {
         now: Duration,
     ) -> ChannelKey {
         let name = self.phones.get(phone).map(|endpoint| endpoint.name.clone()).unwrap_or_default();
-        let own = Party { number: phone.into(), name };
-        let plan =
-            NewChannel { state: ChannelState::Down, caller: own, context: "phones", exten: "s", root: Some(caller) };
+        let own = Party { number: self.extension_of(phone).into(), name };
+        let plan = NewChannel {
+            state: ChannelState::Down,
+            caller: own,
+            context: "phones",
+            exten: "s",
+            root: Some(caller),
+            unique_id: None,
+        };
         let leg = self.new_channel(phone, plan, now);
         let party = self.party(caller);
         self.change(leg, |channel| channel.connected = party.clone());
@@ -323,7 +340,12 @@ impl AmiPbx {
     }
 
     pub(crate) fn end_tone(&mut self, id: CallId) {
-        let Some(caller) = self.calls.get(&id).map(|call| call.caller) else { return };
+        let Some(call) = self.calls.get(&id) else { return };
+        let caller = call.caller;
+        if matches!(call.phase, Phase::Application) {
+            self.say(Class::Call, "HangupRequest", caller, &[("Cause", "16")]);
+            return self.hang_up_caller(id, 16, "Normal Clearing", None);
+        }
         self.say(Class::Call, "HangupRequest", caller, &[("Cause", "17"), ("TechCause", "486")]);
         self.say(Class::Call, "SoftHangupRequest", caller, &[("Cause", "16"), ("TechCause", "486")]);
         self.hang_up_channel(caller, 17, "User busy", Some(486));

@@ -14,6 +14,8 @@ pub struct Office {
     pub channel_vars: Vec<String>,
     pub main_number: String,
     pub phones: Vec<Phone>,
+    /// Extensions whose endpoint has another name (a MAC address, say), and that name.
+    pub extensions: BTreeMap<String, String>,
     /// Name of the trunk's endpoint.
     pub trunk: String,
     pub queues: Vec<QueuePlan>,
@@ -36,6 +38,48 @@ pub struct Office {
     pub list_pieces: Option<usize>,
     pub refusal_delay: Duration,
     pub auth_timeout: Duration,
+    /// How long the phone of a click to call rings before it picks up by itself; `None` leaves it to
+    /// [`super::AmiPbx::answer`].
+    pub clicks_answered_after: Option<Duration>,
+    pub accent: Accent,
+}
+
+/// What a brand built on Asterisk writes its own way.
+#[derive(Clone, Debug)]
+pub struct Accent {
+    /// The first line of every connection, with its line end.
+    pub banner: String,
+    pub language: String,
+    /// `FullyBooted` without `Uptime` and `LastReload`.
+    pub brief_boot: bool,
+    /// Context of the one user event an inbound call raises; `None` raises the two of the recordings' dialplan.
+    pub alert_context: Option<&'static str>,
+    pub transport: String,
+    /// What stands before the number in `Auths`.
+    pub auth_prefix: String,
+    /// `OutboundAuths` repeats `Auths`.
+    pub outbound_auths: bool,
+    /// Host and port every telephone registers from; `None` is this machine and a port of its own.
+    pub contact: Option<(String, u16)>,
+    /// `ActiveChannels` lists the channels instead of counting them.
+    pub lists_channels: bool,
+}
+
+impl Accent {
+    /// Asterisk 22 as recorded.
+    pub fn asterisk() -> Self {
+        Self {
+            banner: "Asterisk Call Manager/11.0.0\r\n".into(),
+            language: "en".into(),
+            brief_boot: false,
+            alert_context: None,
+            transport: "transport-udp".into(),
+            auth_prefix: "auth-".into(),
+            outbound_auths: false,
+            contact: None,
+            lists_channels: false,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -147,6 +191,7 @@ impl Office {
                 .iter()
                 .map(|(number, name)| Phone { number: (*number).into(), name: (*name).into(), registered: true })
                 .collect(),
+            extensions: BTreeMap::new(),
             trunk: "trunk".into(),
             queues: vec![queue("support", "600", &[("0105", "Agent Five"), ("0106", "Agent Six")]), sales],
             conference: "800".into(),
@@ -168,6 +213,8 @@ impl Office {
             list_pieces: None,
             refusal_delay: REFUSAL_DELAY,
             auth_timeout: AUTH_TIMEOUT,
+            clicks_answered_after: None,
+            accent: Accent::asterisk(),
         }
     }
 
@@ -206,6 +253,7 @@ impl Office {
         office.queues[1].caller_time = Duration::from_secs(120);
         office.dids.insert("0312345673".into(), Destination::Queue("sales".into()));
         office.rings_after = Some(Duration::from_millis(80));
+        office.clicks_answered_after = Some(Duration::from_secs(2));
         office.parking_time = Duration::from_secs(20);
         office
     }

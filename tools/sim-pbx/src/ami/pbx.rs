@@ -4,7 +4,7 @@
 //! after each step [`AmiPbx::settle`] says the device, extension and member states that follow from the channels, so
 //! these can never disagree with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::call::{Call, CallId, Refused};
@@ -38,6 +38,8 @@ pub struct AmiPbx {
     pub(crate) calls_made: u64,
     pub(crate) bridges_made: u64,
     pub(crate) events_said: u64,
+    /// Call events kept for [`AmiPbx::overheard`], where someone listens in.
+    pub(crate) overheard: Option<VecDeque<String>>,
 }
 
 /// How far the start of the PBX is.
@@ -203,6 +205,7 @@ impl AmiPbx {
             calls_made: 0,
             bridges_made: 0,
             events_said: 0,
+            overheard: None,
         };
         pbx.settle();
         pbx
@@ -215,6 +218,37 @@ impl AmiPbx {
     /// Events said so far, to whoever listened.
     pub fn events_said(&self) -> u64 {
         self.events_said
+    }
+
+    /// Keeps call events from here on for [`Self::overheard`], whoever else is connected.
+    pub fn listen_in(&mut self) {
+        self.overheard.get_or_insert_default();
+    }
+
+    /// The texts of the call events since the last time; past [`crate::limits::OVERHEARD_MAX`] the oldest are lost.
+    pub fn overheard(&mut self) -> Vec<String> {
+        self.overheard.as_mut().map(|overheard| overheard.drain(..).collect()).unwrap_or_default()
+    }
+
+    /// The endpoint that rings for a number; any other number is its own.
+    pub fn endpoint_of<'a>(&'a self, number: &'a str) -> &'a str {
+        self.office.extensions.get(number).map_or(number, String::as_str)
+    }
+
+    /// The number of an endpoint.
+    pub fn extension_of<'a>(&'a self, endpoint: &'a str) -> &'a str {
+        let own = self.office.extensions.iter().find(|(_, name)| *name == endpoint);
+        own.map_or(endpoint, |(number, _)| number.as_str())
+    }
+
+    /// True for the number or the endpoint of a telephone (and of the trunk).
+    pub fn is_phone(&self, number: &str) -> bool {
+        self.phones.contains_key(self.endpoint_of(number))
+    }
+
+    /// Names of the channels there are, the oldest first.
+    pub fn channel_names(&self) -> Vec<String> {
+        self.channels.values().map(|channel| channel.name.clone()).collect()
     }
 
     pub fn channel_count(&self) -> usize {
@@ -385,7 +419,7 @@ impl AmiPbx {
     fn contact_status(&mut self, number: &str, status: &str, round_trip_us: u32) {
         let Some(endpoint) = self.phones.get(number) else { return };
         let mut message = self.event_head("ContactStatus", Class::System);
-        message.line("URI", endpoint.uri(number));
+        message.line("URI", self.uri(endpoint, number));
         message.line("ContactStatus", status);
         message.line("AOR", number);
         message.line("EndpointName", number);
@@ -478,6 +512,7 @@ impl AmiPbx {
 
     pub(crate) fn say_hint(&mut self, exten: &str, context: &str, hint: &str, state: DeviceState) {
         let (status, text) = state.extension();
+        let exten = self.extension_of(exten);
         let mut message = self.event_head("ExtensionStatus", Class::Call);
         message.line("Exten", exten);
         message.line("Context", context);
@@ -495,6 +530,7 @@ impl AmiPbx {
         self.channels_made += 1;
         let (seconds, _) = self.wall(now);
         let unique_id = match &self.office.system_name {
+            _ if plan.unique_id.is_some() => plan.unique_id.unwrap_or_default().to_owned(),
             Some(system) => format!("{system}-{seconds}.{}", key.0),
             None => format!("{seconds}.{}", key.0),
         };
@@ -608,4 +644,6 @@ pub(crate) struct NewChannel<'a> {
     pub(crate) context: &'static str,
     pub(crate) exten: &'a str,
     pub(crate) root: Option<ChannelKey>,
+    /// The id asked for, instead of one of the PBX's own.
+    pub(crate) unique_id: Option<&'a str>,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::pbx::{AmiPbx, BridgeKey, BridgeKind, Channel, ChannelKey};
 use super::wire::{Class, Message};
-use crate::limits::RTCP_INTERVAL;
+use crate::limits::{OVERHEARD_MAX, RTCP_INTERVAL};
 
 impl AmiPbx {
     /// Unix seconds and microseconds at `now`.
@@ -26,6 +26,12 @@ impl AmiPbx {
     pub(crate) fn emit(&mut self, class: Class, message: Message) {
         self.events_said += 1;
         let text = message.finish();
+        if let Some(overheard) = self.overheard.as_mut().filter(|_| class == Class::Call) {
+            if overheard.len() >= OVERHEARD_MAX {
+                overheard.pop_front();
+            }
+            overheard.push_back(text.clone());
+        }
         for session in self.sessions.values_mut() {
             session.hear(class, text.as_bytes());
         }
@@ -41,7 +47,7 @@ impl AmiPbx {
         message.party(prefix, "CallerIDName", &channel.caller.name);
         message.party(prefix, "ConnectedLineNum", &channel.connected.number);
         message.party(prefix, "ConnectedLineName", &channel.connected.name);
-        message.prefixed(prefix, "Language", "en");
+        message.prefixed(prefix, "Language", &self.office.accent.language);
         message.prefixed(prefix, "AccountCode", "");
         message.prefixed(prefix, "Context", channel.context);
         message.prefixed(prefix, "Exten", &channel.exten);
@@ -85,6 +91,16 @@ impl AmiPbx {
             message.line(header, value);
         }
         self.emit(class, message);
+    }
+
+    /// An event about a channel that the PBX itself called.
+    pub(crate) fn say_called(&mut self, name: &str, to: ChannelKey, extra: &[(&str, &str)]) {
+        let mut message = self.event_head(name, Class::Call);
+        self.describe(&mut message, "Dest", to);
+        for (header, value) in extra {
+            message.line(header, value);
+        }
+        self.emit(Class::Call, message);
     }
 
     /// An event about a channel and the one it called.

@@ -11,14 +11,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-use super::session::BANNER;
 use super::{AmiPbx, Day, Office, Output, SessionId};
 use crate::limits::{FLOOD_RATE_MAX, LISTEN_QUEUE, PORT_RETRY, READ_BYTES, TROUBLES_QUEUED_MAX, WRITE_BYTES};
 
@@ -108,17 +106,7 @@ impl Server {
     async fn start_pbx(addr: SocketAddr, pbx: AmiPbx, day: Option<Day>, faults: Faults) -> io::Result<Handle> {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
-        let core = Core {
-            pbx,
-            day,
-            faults,
-            troubles: BTreeMap::new(),
-            rng: fastrand::Rng::with_seed(7),
-            flooded: 0,
-            flooded_since: Duration::ZERO,
-        };
-        let shared = Shared { core: Mutex::new(core), changed: watch::Sender::new(0), began: now() };
-        let control = Control { shared: Arc::new(shared) };
+        let control = Control::new(pbx, day, faults);
         let task = tokio::spawn(serve(listener, control.clone()));
         Ok(Handle { addr, control, task })
     }
@@ -131,12 +119,48 @@ impl Drop for Handle {
 }
 
 impl Control {
+    /// A PBX without a port: connections come by [`Self::serve`], time goes on in [`Self::keep_time`].
+    pub fn new(pbx: AmiPbx, day: Option<Day>, faults: Faults) -> Self {
+        let core = Core {
+            pbx,
+            day,
+            faults,
+            troubles: BTreeMap::new(),
+            rng: fastrand::Rng::with_seed(7),
+            flooded: 0,
+            flooded_since: Duration::ZERO,
+        };
+        let shared = Shared { core: Mutex::new(core), changed: watch::Sender::new(0), began: now() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// One manager connection on any stream, until either side ends it.
+    pub async fn serve<S: AsyncRead + AsyncWrite>(&self, stream: S) {
+        attend(stream, Arc::clone(&self.shared)).await;
+    }
+
+    /// Moves the PBX and the day when their time comes; does not end. [`Server`] does it by itself.
+    pub async fn keep_time(&self) {
+        keep_time(Arc::clone(&self.shared)).await;
+    }
+
+    /// Counts changes of the PBX, for whoever waits for the next.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changed.subscribe()
+    }
+
     /// Works the office: `f` gets the PBX and the present time.
     pub fn office<R>(&self, f: impl FnOnce(&mut AmiPbx, Duration) -> R) -> R {
         let at = self.shared.at();
         let result = f(&mut self.shared.core().pbx, at);
         self.shared.wake();
         result
+    }
+
+    /// As [`Self::office`], for what changes nothing that a connection would have to say.
+    pub fn look<R>(&self, f: impl FnOnce(&mut AmiPbx, Duration) -> R) -> R {
+        let at = self.shared.at();
+        f(&mut self.shared.core().pbx, at)
     }
 
     pub fn set_faults(&self, faults: Faults) {
@@ -277,6 +301,8 @@ async fn serve(listener: TcpListener, control: Control) {
         };
         tokio::select! {
             Some((stream, _)) = accepted => {
+                // A failure to set an option shows itself as a slower connection, nothing else.
+                let _ = stream.set_nodelay(true);
                 connections.spawn(attend(stream, Arc::clone(&shared)));
             }
             _ = changed.changed() => {}
@@ -310,9 +336,7 @@ async fn keep_time(shared: Arc<Shared>) {
 }
 
 /// One connection until either side ends it.
-async fn attend(stream: TcpStream, shared: Arc<Shared>) {
-    // A failure to set an option shows itself as a slower connection, nothing else.
-    let _ = stream.set_nodelay(true);
+async fn attend<S: AsyncRead + AsyncWrite>(stream: S, shared: Arc<Shared>) {
     let at = shared.at();
     let opened = {
         let mut core = shared.core();
@@ -325,7 +349,7 @@ async fn attend(stream: TcpStream, shared: Arc<Shared>) {
     let Some(id) = opened else { return };
     let _gone = Departure { shared: Arc::clone(&shared), id };
     shared.wake();
-    let (reader, writer) = stream.into_split();
+    let (reader, writer) = tokio::io::split(stream);
     tokio::select! {
         _ = listen(reader, &shared, id) => {}
         _ = speak(writer, &shared, id) => {}
@@ -348,7 +372,7 @@ impl Drop for Departure {
     }
 }
 
-async fn listen(mut reader: OwnedReadHalf, shared: &Shared, id: SessionId) -> io::Result<()> {
+async fn listen(mut reader: impl AsyncRead + Unpin, shared: &Shared, id: SessionId) -> io::Result<()> {
     let mut bytes = [0; READ_BYTES];
     loop {
         let count = reader.read(&mut bytes).await?;
@@ -368,7 +392,7 @@ enum Next {
     Wait,
 }
 
-async fn speak(mut writer: OwnedWriteHalf, shared: &Shared, id: SessionId) -> io::Result<()> {
+async fn speak(mut writer: impl AsyncWrite + Unpin, shared: &Shared, id: SessionId) -> io::Result<()> {
     let mut changed = shared.changed.subscribe();
     let mut begun = false;
     loop {
@@ -425,7 +449,7 @@ fn next_piece(core: &mut Core, id: SessionId, begun: &mut bool) -> Next {
         Some(Output::Send(bytes)) => match (&core.faults.banner, std::mem::replace(begun, true)) {
             // An answer may already wait behind the banner; only the banner is replaced.
             (Some(banner), false) => {
-                let rest = bytes.strip_prefix(BANNER.as_bytes()).unwrap_or(&bytes);
+                let rest = bytes.strip_prefix(core.pbx.office().accent.banner.as_bytes()).unwrap_or(&bytes);
                 Next::Write([banner.as_slice(), rest].concat())
             }
             _ => Next::Write(bytes),

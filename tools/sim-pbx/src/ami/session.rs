@@ -17,9 +17,6 @@ use crate::limits::{
     REQUEST_HEADERS_MAX, REQUEST_LINE_BYTES_MAX, SESSION_INPUT_BYTES_MAX, SESSION_OUTPUT_BYTES_MAX, SESSIONS_MAX,
 };
 
-/// What Asterisk 22 says first.
-pub(crate) const BANNER: &str = "Asterisk Call Manager/11.0.0\r\n";
-
 /// A manager connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
@@ -155,7 +152,7 @@ impl AmiPbx {
             opened: now,
             input: Vec::new(),
             request: Request::default(),
-            output: BANNER.into(),
+            output: self.office.accent.banner.clone().into_bytes(),
             listings: VecDeque::new(),
             challenge: None,
             ending: false,
@@ -308,8 +305,10 @@ impl AmiPbx {
             let up = (now - self.started_at).as_secs();
             let mut message = Message::item("FullyBooted");
             message.line("Privilege", "system,all");
-            message.line("Uptime", up);
-            message.line("LastReload", up);
+            if !self.office.accent.brief_boot {
+                message.line("Uptime", up);
+                message.line("LastReload", up);
+            }
             message.line("Status", "Fully Booted");
             self.reply(id, message);
         }

@@ -36,7 +36,10 @@ impl AmiPbx {
         }
         if let Some(queue) = self.queues.iter().position(|queue| queue.plan.number == to) {
             self.join_queue(id, queue, to, 2, now);
-        } else if self.phones.contains_key(to) {
+        } else if to == self.office.conference {
+            self.pick_up(talk.transferee, to);
+            self.join_conference(id, now);
+        } else if self.is_phone(to) {
             self.run(talk.transferee, to, 1, "NoOp", &format!("to {to}"));
             self.dial(id, &[to], to, 2, now);
         } else {
@@ -121,8 +124,14 @@ impl AmiPbx {
         let name = self.phones.get(phone).map(|endpoint| endpoint.name.clone()).unwrap_or_default();
         let own = Party { number: phone.into(), name };
         let exten = space.to_string();
-        let plan =
-            NewChannel { state: ChannelState::Ring, caller: own.clone(), context: "phones", exten: &exten, root: None };
+        let plan = NewChannel {
+            state: ChannelState::Ring,
+            caller: own.clone(),
+            context: "phones",
+            exten: &exten,
+            root: None,
+            unique_id: None,
+        };
         let channel = self.new_channel(phone, plan, now);
         self.run(channel, &exten, 1, "ParkedCall", &format!("default,{space}"));
         self.set_state(channel, ChannelState::Up);
