@@ -4,4 +4,5 @@
 //! code: an encoder shared by both ends would let both be wrong together.
 
 pub mod ami;
+pub mod centrex;
 pub mod limits;
