@@ -277,6 +277,8 @@ impl Day {
 
     /// What becomes of a call that was just dialled.
     fn dialled(&mut self, call: CallId, now: Duration) {
+        // A far end may answer by itself before this plan does, and nobody else would end that call.
+        self.after(now, 120.0, 180.0, Step::HangUp(call));
         match self.rng.u32(0..100) {
             0..70 => self.after(now, 1.5, 6.0, Step::Answer(call)),
             70..80 => self.after(now, 10.0, 20.0, Step::NoAnswer(call)),

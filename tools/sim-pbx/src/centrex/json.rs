@@ -105,7 +105,7 @@ const LINE: &str = "// 전화통화가 성립했을 때: \"Result\" : \"|\" {\n"
 const RINGS: &str = " // 고객이 IP폰으로 전화 걸었을 때";
 const STATUS: &str = "/*\n로그인상태\nStatus>1:정상,\n-1:NotFound\n-2:PasswdErr\n*/\n";
 /// What stands before the message where the sample explains it.
-const SMS_TEMPLATE: &str = "CMDRESULT\n|\nCMD:SENDSMS\n|\n수신 번호:\n|\n결과메시지\n\nEx\n";
+const SMS_TEMPLATE: &str = "CMDRESULT\n|\nCMD:SENDSMS\n|\n수신번호:\n|\n결과메세지\n\nEx\n";
 const QUOTED: &str = "“7001”,“7002“ 예제\nEx) ";
 
 impl JsonForm {
@@ -252,12 +252,92 @@ fn escaped(text: &str, breaks_stay: bool) -> String {
 mod tests {
     use super::*;
 
-    fn corpus(name: &str) -> String {
-        let path = format!("{}/../../tests/corpus/centrex/{name}", env!("CARGO_MANIFEST_DIR"));
-        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
-    }
+    const RING_IN: &str = include_str!("../../tests/centrex/json-raw-ring-in.txt");
+    const RING_OUT: &str = include_str!("../../tests/centrex/json-raw-ring-out.txt");
+    const SMS: &str = include_str!("../../tests/centrex/json-raw-sendsms.txt");
+    const PEERS: &str = include_str!("../../tests/centrex/json-raw-getpeerinfo.txt");
+    const LINK: &str = include_str!("../../tests/centrex/json-raw-channellist.txt");
+    const OUT: &str = include_str!("../../tests/centrex/json-raw-channelout.txt");
+    const INVITE: &str = include_str!("../../tests/centrex/json-raw-invite-conference.txt");
+    const CLEAN: &str = include_str!("../../tests/centrex/json-clean.jsonl");
 
     fn wrap(form: &JsonForm, body: &str) -> String {
         form.wrap(body, &mut fastrand::Rng::with_seed(1)) + "\n"
+    }
+
+    /// The body of a line of the clean file that begins so.
+    fn clean(begins: &str) -> String {
+        let bodies = CLEAN.lines().filter_map(|line| line.split_once("\"Result\": \"")).map(|(_, rest)| rest);
+        bodies.map(|rest| rest.trim_end_matches("\"}")).find(|body| body.starts_with(begins)).unwrap().into()
+    }
+
+    fn after_comments(text: &str) -> &str {
+        &text[text.find("\"RespType\"").unwrap()..]
+    }
+
+    #[test]
+    fn strict_objects_are_those_of_the_clean_file() {
+        for line in CLEAN.lines() {
+            let body = line.split_once("\"Result\": \"").unwrap().1.trim_end_matches("\"}");
+            assert_eq!(wrap(&JsonForm::default(), body).trim_end(), line);
+        }
+    }
+
+    #[test]
+    fn raw_objects_are_those_that_were_published() {
+        let raw = [Oddity::RawLineBreaks, Oddity::CommaSeparated];
+        let form = JsonForm::with(raw);
+        assert_eq!(wrap(&form, &clean("RINGEVENT|CHANNEL")), RING_OUT);
+        assert_eq!(wrap(&form, &clean("CHANNELOUT")), &OUT[OUT.find('{').unwrap()..]);
+        assert_eq!(after_comments(&wrap(&form, &clean("CHANNELLIST"))), after_comments(LINK));
+        let commented = JsonForm::with(raw.into_iter().chain([Oddity::Comments]));
+        assert_eq!(wrap(&commented, &clean("RINGEVENT|ISDIAL")), RING_IN);
+        let explained = JsonForm::with(raw.into_iter().chain([Oddity::Explanations, Oddity::BreakInValue]));
+        let sms = "CMDRESULT|CMD:SENDSMS|01923xxxx7:|RES:sms Send SUCCESS(0192xxxxx7)";
+        assert_eq!(wrap(&explained, sms), SMS);
+        assert_eq!(after_comments(&wrap(&explained, &clean("CMDRESULT"))), after_comments(PEERS));
+    }
+
+    #[test]
+    fn several_conference_events_come_in_one_result_as_published() {
+        let added = |channel, id, count, member| {
+            format!(
+                "CONFERENCEEVENT|CMD:CONFMEMBERADD|CONFNAME:_WITH/MTV|CHANNEL:{channel}|UNIQUEID:{id}|COUNT:{count}|MEMBER:{member}"
+            )
+        };
+        let both = [
+            added("SIP/10033447-0716", "1322304649.51", 1, 3447),
+            added("SIP/10033448-956f", "1322304656.53", 2, 3448),
+        ];
+        let mut form = JsonForm::with([Oddity::RawLineBreaks, Oddity::CommaSeparated]);
+        form.conference = ConferenceName::Invite;
+        assert_eq!(after_comments(&wrap(&form, &glued(&both))), after_comments(INVITE));
+    }
+
+    #[test]
+    fn every_callback_has_both_of_its_names() {
+        let active = JsonForm { names: Names::ActiveX, ..JsonForm::default() };
+        let pairs = [
+            ("LOGINRESULT|STATUS:1", "LoginResult", "SendLoginResultEvent"),
+            ("RECVSMS|FROM:1", "SendCommandResultEvent", "SendSMSEvent"),
+            ("CONFERENCEEVENT|CMD:X", "RedirectConferenceEvent", "SendEtcEvent"),
+            ("RECVPEERMSG|FROM:1", "SendPeerMsgEvent", "SendPeerMsgEvent"),
+            ("CDREVENT|CHANNEL:1", "SendEtcEvent", "SendEtcEvent"),
+        ];
+        for (body, captured, control) in pairs {
+            assert_eq!((JsonForm::default().name(body), active.name(body)), (captured, control));
+        }
+        assert_eq!(JsonForm { names: Names::Other("X".into()), ..JsonForm::default() }.name("RINGEVENT"), "X");
+    }
+
+    #[test]
+    fn values_are_broken_and_escaped_where_the_samples_are() {
+        let form = JsonForm::with([Oddity::BreakInValue, Oddity::StatusComments]);
+        let login = wrap(&form, "LOGINRESULT|STATUS:1|MSG:10013458,070xxxx3458");
+        assert!(login.contains("MSG:10013458\n,070xxxx3458") && login.contains("Status>1"), "{login}");
+        let channel = wrap(&form, "CHANNELOUT|CHANNEL:SIP/10033448-956f|HCAUSE:16");
+        assert!(channel.contains("SIP/10033448-\n956f"), "{channel}");
+        let text = wrap(&JsonForm::default(), "RECVSMS|FROM:1|MESSAGE: \"a\\b\"\nc\t|SMSTO:2");
+        assert!(text.contains(r#"\"a\\b\"\nc\u0009"#), "{text}");
     }
 }

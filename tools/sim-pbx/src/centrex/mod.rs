@@ -31,7 +31,7 @@ pub use call::{CallId, CallView, Caller, Refused, Stage};
 pub use cipher::{Basic, Cipher, CipherError, Outer, Seed, SeedMode, SeedPadding, Step};
 pub use day::Day;
 pub use history::CallRecord;
-pub use json::{JsonForm, Names, Oddity};
+pub use json::{ConferenceName, JsonForm, Names, Oddity};
 pub use message::TextRecord;
 pub use office::{
     Absent, Account, ConsultationIds, Contention, Continuation, Convention, Extension, Office, OutOrder, OwnNumber,
