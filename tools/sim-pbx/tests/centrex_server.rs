@@ -328,6 +328,7 @@ async fn messages_are_pushed_by_post_in_order_and_counted() {
         let mut bytes = [0; 1024];
         while !request.ends_with('}') {
             let count = stream.read(&mut bytes).await.unwrap();
+            assert!(count > 0, "the request ends early: {request:?}");
             request += std::str::from_utf8(&bytes[..count]).unwrap();
         }
         assert!(request.starts_with("POST /centrex HTTP/1.1\r\n") && request.contains(expected), "{request}");

@@ -224,9 +224,9 @@ impl CentrexPbx {
         self.sessions.get_mut(&id)?.waiting.pop_front()
     }
 
-    /// True where the connection is to be closed once everything is said.
+    /// True where the connection is to be closed once everything is said, or is closed.
     pub fn is_ending(&self, id: SessionId) -> bool {
-        self.sessions.get(&id).is_some_and(|session| session.ending)
+        self.sessions.get(&id).is_none_or(|session| session.ending)
     }
 
     fn encode(&mut self, id: SessionId, said: &Said) -> Vec<u8> {

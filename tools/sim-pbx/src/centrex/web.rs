@@ -66,6 +66,8 @@ impl Push {
         let (control, path) = (control.clone(), path.to_owned());
         let timer = tokio::spawn(keep_time(control.clone()));
         let task = tokio::spawn(async move {
+            // Whole, not just its id: the session leaves when this is dropped.
+            let stay = stay;
             let mut changed = control.changes();
             loop {
                 changed.mark_unchanged();
