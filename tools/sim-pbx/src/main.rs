@@ -1,5 +1,7 @@
 //! `sim-pbx`: a simulated PBX with a working office, to point a gateway at.
 
+mod centrex_command;
+
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -9,7 +11,8 @@ use sim_pbx::ami::{Office, User};
 const HELP: &str = "\
 A simulated PBX with a working office on it.
 
-Usage: sim-pbx ami [--listen ADDRESS] [--speed N] [--seed N] [--user NAME] [--secret SECRET] [--recorded]
+Usage: sim-pbx centrex [option …]                 see sim-pbx centrex --help
+       sim-pbx ami [--listen ADDRESS] [--speed N] [--seed N] [--user NAME] [--secret SECRET] [--recorded]
 
   --listen ADDRESS   where to listen                     [127.0.0.1:5038]
   --speed N          pace of the day; 10 is ten times    [1]
@@ -28,6 +31,9 @@ struct Wish {
 }
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("centrex") {
+        return centrex_command::main(std::env::args().skip(2));
+    }
     match parse(std::env::args().skip(1)) {
         Ok(Some(wish)) => run(wish),
         Ok(None) => {
@@ -45,7 +51,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Wish>, St
     match arguments.next().as_deref() {
         Some("ami") => {}
         Some("--help" | "-h") | None => return Ok(None),
-        Some(other) => return Err(format!("unknown PBX {other:?}, expected ami")),
+        Some(other) => return Err(format!("unknown PBX {other:?}, expected ami or centrex")),
     }
     let mut wish =
         Wish { listen: SocketAddr::from(([127, 0, 0, 1], 5038)), speed: 1.0, seed: 1, office: Office::demo() };

@@ -108,8 +108,7 @@ fn every_ring_of_a_quiet_office_has_its_end() {
     day.end(HOUR);
     let mut open: BTreeMap<String, String> = BTreeMap::new();
     let mut ended = 0;
-    loop {
-        let Some(at) = [lab.pbx.poll_timeout(), day.poll_timeout()].into_iter().flatten().min() else { break };
+    while let Some(at) = [lab.pbx.poll_timeout(), day.poll_timeout()].into_iter().flatten().min() {
         lab.now = at.max(lab.now);
         lab.pbx.handle_timeout(lab.now);
         day.handle_timeout(&mut lab.pbx, lab.now);

@@ -189,17 +189,23 @@ async fn garbage_arrives_and_a_frame_can_be_cut() {
     handle.control.connected(0).await;
 }
 
-#[tokio::test]
-async fn a_stalled_server_says_nothing_until_it_goes_on() {
-    let handle = start(Wire::default(), Faults::default()).await;
-    let mut client = connect(&handle).await;
+#[tokio::test(start_paused = true)]
+async fn a_stalled_server_says_nothing_until_it_goes_on_and_a_slow_one_takes_its_time() {
+    let control = Control::new(CentrexPbx::new(Office::manual(), Wire::default(), 1), None, Faults::default());
+    let (near, far) = tokio::io::duplex(4096);
+    let served = tokio::spawn(serve_connection(far, control.clone()));
+    let mut client = Client::log_in(near, Wire::default()).await;
     client.hear().await;
-    handle.control.set_faults(Faults { stall: true, ..Faults::default() });
-    handle.control.office(|pbx, now| pbx.inbound("01011112222", "3321", now)).unwrap();
-    let silent = tokio::time::timeout(Duration::from_millis(50), client.hear()).await;
+    control.set_faults(Faults { stall: true, ..Faults::default() });
+    control.office(|pbx, now| pbx.inbound("01011112222", "3321", now)).unwrap();
+    let silent = tokio::time::timeout(Duration::from_secs(600), client.hear()).await;
     assert!(silent.is_err(), "{silent:?}");
-    handle.control.set_faults(Faults::default());
+    control.set_faults(Faults { slow: Some(Duration::from_secs(7)), ..Faults::default() });
+    let before = control.office(|_, now| now);
     assert!(client.hear().await.starts_with("RINGEVENT"));
+    assert_eq!((control.office(|_, now| now) - before).as_secs(), 7);
+    drop(client);
+    served.await.unwrap();
 }
 
 #[tokio::test]

@@ -252,14 +252,14 @@ fn escaped(text: &str, breaks_stay: bool) -> String {
 mod tests {
     use super::*;
 
-    const RING_IN: &str = include_str!("../../tests/centrex/json-raw-ring-in.txt");
-    const RING_OUT: &str = include_str!("../../tests/centrex/json-raw-ring-out.txt");
-    const SMS: &str = include_str!("../../tests/centrex/json-raw-sendsms.txt");
-    const PEERS: &str = include_str!("../../tests/centrex/json-raw-getpeerinfo.txt");
-    const LINK: &str = include_str!("../../tests/centrex/json-raw-channellist.txt");
-    const OUT: &str = include_str!("../../tests/centrex/json-raw-channelout.txt");
-    const INVITE: &str = include_str!("../../tests/centrex/json-raw-invite-conference.txt");
-    const CLEAN: &str = include_str!("../../tests/centrex/json-clean.jsonl");
+    const RING_IN: &str = include_str!("../../../../tests/corpus/centrex/published/json-raw-ring-in.txt");
+    const RING_OUT: &str = include_str!("../../../../tests/corpus/centrex/published/json-raw-ring-out.txt");
+    const SMS: &str = include_str!("../../../../tests/corpus/centrex/published/json-raw-sendsms.txt");
+    const PEERS: &str = include_str!("../../../../tests/corpus/centrex/published/json-raw-getpeerinfo.txt");
+    const LINK: &str = include_str!("../../../../tests/corpus/centrex/published/json-raw-channellist.txt");
+    const OUT: &str = include_str!("../../../../tests/corpus/centrex/published/json-raw-channelout.txt");
+    const INVITE: &str = include_str!("../../../../tests/corpus/centrex/published/json-raw-invite-conference.txt");
+    const CLEAN: &str = include_str!("../../../../tests/corpus/centrex/published/json-clean.jsonl");
 
     fn wrap(form: &JsonForm, body: &str) -> String {
         form.wrap(body, &mut fastrand::Rng::with_seed(1)) + "\n"

@@ -75,6 +75,10 @@ impl Session {
         }
     }
 
+    fn is_logged_in_as(&self, extension: &str) -> bool {
+        matches!(self.form, Form::Frames(_)) && self.login.as_deref() == Some(extension) && !self.ending
+    }
+
     fn hears(&self, extension: &str) -> bool {
         matches!(self.form, Form::Json { everyone: true, .. }) || self.login.as_deref() == Some(extension)
     }
@@ -315,12 +319,13 @@ impl CentrexPbx {
         self.sessions.get(&id)?.login.as_deref()
     }
 
+    /// Watchers of the JSON form are no Open API sessions: they neither show in lists nor contend.
     pub(crate) fn has_session(&self, extension: &str) -> bool {
-        self.sessions.values().any(|session| session.login.as_deref() == Some(extension) && !session.ending)
+        self.sessions.values().any(|session| session.is_logged_in_as(extension))
     }
 
     pub(crate) fn other_sessions(&self, extension: &str, but: SessionId) -> Vec<SessionId> {
-        let same = self.logins().filter(|(id, login)| *id != but && *login == extension);
-        same.map(|(id, _)| id).filter(|id| !self.is_ending(*id)).collect()
+        let same = self.sessions.iter().filter(|(id, session)| **id != but && session.is_logged_in_as(extension));
+        same.map(|(id, _)| *id).collect()
     }
 }

@@ -154,6 +154,7 @@ pub async fn serve_lines<S: AsyncRead + AsyncWrite + Unpin>(stream: S, control: 
 }
 
 /// One WebSocket connection over any stream; the path of its request names the extension.
+#[allow(clippy::result_large_err, reason = "the signature of the library's callback")]
 pub async fn serve_websocket<S: AsyncRead + AsyncWrite + Unpin>(stream: S, control: Control) {
     let mut path = String::new();
     let note_path = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {

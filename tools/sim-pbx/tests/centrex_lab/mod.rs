@@ -9,7 +9,7 @@ use sim_pbx::centrex::{CentrexPbx, Office, Said, SessionId, Wire};
 
 /// The published samples, as they were printed.
 pub fn sample(name: &str) -> String {
-    let path = format!("{}/tests/centrex/{name}", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/../../tests/corpus/centrex/published/{name}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
