@@ -4,6 +4,7 @@
 //! code: an encoder shared by both ends would let both be wrong together.
 
 pub mod ami;
+pub mod centrex;
 pub mod limits;
 pub mod olssoo;
 pub mod script;

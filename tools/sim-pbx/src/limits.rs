@@ -56,7 +56,7 @@ pub const CLIENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const UPSTREAM_BYTES_MAX: usize = 256 * 1024;
 /// Frames, requests and packets remembered for a test to look at; the oldest is forgotten.
 pub const REMEMBERED_MAX: usize = 4096;
-/// Ordered refusals and oddities waiting for their request; the oldest is dropped.
+/// Ordered refusals, answers and oddities waiting for their request; the oldest is dropped, or one more left out.
 pub const ORDERS_MAX: usize = 64;
 /// Pause before the proxy connects to a lost AMI again.
 pub const AMI_RETRY: Duration = Duration::from_secs(1);
@@ -87,3 +87,41 @@ pub const SCRIPT_INPUT_BYTES_MAX: usize = 1024 * 1024;
 pub const SCRIPT_PATIENCE: Duration = Duration::from_secs(60);
 /// How much before the end of a quiet time a line may come and still count as after it.
 pub const SCRIPT_SLACK: Duration = Duration::from_millis(50);
+
+// ---- centrex ------------------------------------------------------------------------------------
+
+/// Centrex connections at once; one more is closed without a word.
+pub const CENTREX_SESSIONS_MAX: usize = 256;
+/// Longest body of a frame: the header's length is an unsigned 16-bit number. A longer message is cut to it.
+pub const CENTREX_BODY_BYTES_MAX: usize = 65_535;
+/// Bytes of a client that do not make a frame yet; past it the connection is closed.
+pub const CENTREX_INPUT_BYTES_MAX: usize = 4 * (CENTREX_BODY_BYTES_MAX + 4);
+const _: () = assert!(CENTREX_INPUT_BYTES_MAX > CENTREX_BODY_BYTES_MAX + 4, "a whole frame fits");
+/// Messages waiting for one reader; past it the connection is closed.
+pub const CENTREX_MESSAGES_WAITING_MAX: usize = 16 * 1024;
+/// Commands kept for a test to look at; the oldest is dropped.
+pub const COMMANDS_KEPT_MAX: usize = 1024;
+/// Answers that wait for their time; one more is said at once.
+pub const DEFERRED_MAX: usize = 256;
+/// Channel names laid down for channels to come; one more is left out.
+pub const CHANNEL_NAMES_MAX: usize = 256;
+/// Calls and text messages kept for the lists; the oldest is dropped.
+pub const HISTORY_MAX: usize = 1000;
+pub const MESSAGES_KEPT_MAX: usize = 1000;
+/// Text messages on one page of the list.
+pub const MESSAGES_PAGE: usize = 10;
+/// Conference rooms at once, members and invited of one room; one more is refused.
+pub const ROOMS_MAX: usize = 64;
+pub const ROOM_MEMBERS_MAX: usize = 64;
+/// Peers one command may name; the rest is left out.
+pub const PEERS_MAX: usize = 256;
+/// Longest text message, in characters; a longer one is refused.
+pub const SMS_CHARACTERS_MAX: usize = 200;
+/// How long conference events are held back to go out glued together, at most.
+pub const GLUE_WAIT: Duration = Duration::from_millis(200);
+/// Longest JSON line or WebSocket text a client may send; past it the connection is closed.
+pub const JSON_INPUT_BYTES_MAX: usize = 64 * 1024;
+/// How long the client of a JSON push may take to answer; past it the push is dropped and the next one tried.
+pub const PUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of an answer to a JSON push that are read; the rest is left.
+pub const PUSH_ANSWER_BYTES_MAX: usize = 4 * 1024;

@@ -1,5 +1,7 @@
 //! `sim-pbx`: a simulated PBX with a working office, to point a gateway at.
 
+mod centrex_command;
+
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -10,6 +12,7 @@ const HELP: &str = "\
 A simulated PBX with a working office on it.
 
 Usage: sim-pbx ami [--listen ADDRESS] [--speed N] [--seed N] [--user NAME] [--secret SECRET] [--recorded]
+       sim-pbx centrex …       see sim-pbx centrex --help
        sim-pbx olssoo …        see sim-pbx olssoo --help
 
   --listen ADDRESS   where to listen                     [127.0.0.1:5038]
@@ -30,6 +33,9 @@ struct Wish {
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.next_if_eq("centrex").is_some() {
+        return centrex_command::main(arguments);
+    }
     if arguments.next_if_eq("olssoo").is_some() {
         return sim_pbx::olssoo::command::run(arguments);
     }
@@ -50,7 +56,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Wish>, St
     match arguments.next().as_deref() {
         Some("ami") => {}
         Some("--help" | "-h") | None => return Ok(None),
-        Some(other) => return Err(format!("unknown PBX {other:?}, expected ami or olssoo")),
+        Some(other) => return Err(format!("unknown PBX {other:?}, expected ami, centrex or olssoo")),
     }
     let mut wish =
         Wish { listen: SocketAddr::from(([127, 0, 0, 1], 5038)), speed: 1.0, seed: 1, office: Office::demo() };
