@@ -215,6 +215,11 @@ impl AmiPbx {
         &self.office
     }
 
+    /// Calls that were begun since the start.
+    pub fn calls_made(&self) -> u64 {
+        self.calls_made
+    }
+
     /// Events said so far, to whoever listened.
     pub fn events_said(&self) -> u64 {
         self.events_said

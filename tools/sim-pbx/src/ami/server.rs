@@ -182,6 +182,15 @@ impl Control {
         self.shared.wake();
     }
 
+    /// From here on nothing begins, and what is going on comes to its end.
+    pub fn go_home(&self) {
+        let at = self.shared.at();
+        if let Some(day) = &mut self.shared.core().day {
+            day.end(at);
+        }
+        self.shared.wake();
+    }
+
     pub fn drop_connections(&self) {
         self.trouble(&Trouble::Drop);
     }
