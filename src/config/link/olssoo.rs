@@ -150,7 +150,11 @@ pub(super) fn read(section: &Section<'_>, addresses: &[Address]) -> Option<Olsso
 
 fn account_where_needed(section: &Section<'_>, addresses: &[Address]) -> Option<Account> {
     let is_stream = |address: &Address| matches!(address.scheme, Scheme::Tcp | Scheme::Tls);
-    // Addresses at fault are told already; what they need is not known.
+    if addresses.is_empty() && !section.has("user") {
+        // Addresses at fault are told already; whether they need an account is not known.
+        ACCOUNT_KEYS.iter().for_each(|key| drop(section.item(key)));
+        return None;
+    }
     if addresses.is_empty() || addresses.iter().any(is_stream) {
         return account(section);
     }
