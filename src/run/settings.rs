@@ -7,7 +7,7 @@ use lamp_pattern::{Colour, Pattern};
 use tokio::sync::watch;
 
 use crate::api::{self, Scopes, TokenVerifier};
-use crate::config::{self, AmiLink, Config, Dialect};
+use crate::config::{self, Config, Dialect};
 use crate::event::{LinkId, Seq};
 use crate::lamp::{LampSettings, Patterns};
 use crate::link::Session;
@@ -22,14 +22,9 @@ use crate::tokens::{Scope, TokenFile, TokensError};
 
 pub(super) fn session(id: &LinkId, link: &config::Link, known: Known, seed: u64) -> Box<dyn Session> {
     match &link.dialect {
-        Dialect::Ami(ami) => Box::new(ami_session(id, link, ami, known, seed)),
+        Dialect::Ami(ami) => Box::new(ami::configured(id, link, ami, known, seed, |_| {})),
         Dialect::Olssoo(site) => Box::new(olssoo::Session::new(id.clone(), link, site, known, seed)),
     }
-}
-
-fn ami_session(id: &LinkId, link: &config::Link, ami: &AmiLink, known: Known, seed: u64) -> ami::session::Session {
-    let (session, model) = ami::settings(id, link, ami);
-    ami::session::Session::new(session, ami::model::Model::new(model, id.clone(), known), seed)
 }
 
 pub(super) fn lamp_settings(config: &Config) -> LampSettings {

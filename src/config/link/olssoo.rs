@@ -81,20 +81,8 @@ pub enum RestForm {
     Query,
 }
 
-/// Every key of this dialect, AMI's among them.
-pub(super) const KEYS: &[&str] = &[
-    "user",
-    "secret",
-    "secret_file",
-    "secret_env",
-    "login",
-    "plain_fallback",
-    "event_mask",
-    "resync_every",
-    "wrapup",
-    "agents",
-    "do_not_disturb",
-    "trunks",
+/// Keys that AMI has not.
+const OWN_KEYS: [&str; 10] = [
     "subprotocol",
     "headers",
     "actions",
@@ -106,6 +94,17 @@ pub(super) const KEYS: &[&str] = &[
     "list_quiet",
     "rest",
 ];
+
+/// Every key of this dialect, AMI's among them.
+pub(super) const KEYS: &[&str] = &{
+    let mut keys = [""; ami::KEYS.len() + OWN_KEYS.len()];
+    let mut at = 0;
+    while at < keys.len() {
+        keys[at] = if at < ami::KEYS.len() { ami::KEYS[at] } else { OWN_KEYS[at - ami::KEYS.len()] };
+        at += 1;
+    }
+    keys
+};
 
 const ACCOUNT_KEYS: [&str; 4] = ["user", "secret", "secret_file", "secret_env"];
 const SERVER_NAME_DEFAULT: &str = "DynamicIPCommunication v3.0";

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{AgentNaming, ModelSettings};
+use super::model::{AgentNaming, Model, ModelSettings};
 use super::session::{LoginMethod, Session, SessionSettings};
 use crate::clock::Instant;
 use crate::config::{self, AgentNames, AmiLink};
 use crate::event::LinkId;
+use crate::link::known::Known;
 use crate::link::service::{ServiceCall, ServiceFault};
 use crate::link::session::{Abilities, Output, Tally, Tells, Told, Transport};
 
@@ -23,9 +24,16 @@ pub const TELLS: Tells = Tells {
     resync: Told::Push,
 };
 
-/// What a site set, as session and model take it.
-pub fn settings(id: &LinkId, link: &config::Link, ami: &AmiLink) -> (SessionSettings, ModelSettings) {
-    let model = ModelSettings {
+/// A session as a site set it; `differs` is what a relative of Asterisk's does differently.
+pub fn configured(
+    id: &LinkId,
+    link: &config::Link,
+    ami: &AmiLink,
+    known: Known,
+    seed: u64,
+    differs: impl FnOnce(&mut ModelSettings),
+) -> Session {
+    let mut model = ModelSettings {
         native: link.native.clone(),
         wrapup: ami.wrapup,
         agents: match ami.agents {
@@ -49,7 +57,8 @@ pub fn settings(id: &LinkId, link: &config::Link, ami: &AmiLink) -> (SessionSett
         deadline: link.deadline,
         resync_every: ami.resync_every,
     };
-    (session, model)
+    differs(&mut model);
+    Session::new(session, Model::new(model, id.clone(), known), seed)
 }
 
 impl crate::link::Session for Session {

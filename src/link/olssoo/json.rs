@@ -289,11 +289,12 @@ impl Parser<'_> {
         let Some(first) = self.hex4(self.at + 1) else { return Err(self.fault("four hexadecimal digits")) };
         self.at += 5;
         let mut code = u32::from(first);
-        if (0xd800..0xdc00).contains(&first) && self.bytes[self.at..].starts_with(b"\\u") {
-            if let Some(second) = self.hex4(self.at + 2).filter(|second| (0xdc00..0xe000).contains(second)) {
-                code = 0x10000 + ((code - 0xd800) << 10) + (u32::from(second) - 0xdc00);
-                self.at += 6;
-            }
+        if (0xd800..0xdc00).contains(&first)
+            && self.bytes[self.at..].starts_with(b"\\u")
+            && let Some(second) = self.hex4(self.at + 2).filter(|second| (0xdc00..0xe000).contains(second))
+        {
+            code = 0x10000 + ((code - 0xd800) << 10) + (u32::from(second) - 0xdc00);
+            self.at += 6;
         }
         let letter = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
         text.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());

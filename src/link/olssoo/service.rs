@@ -100,17 +100,18 @@ impl RestSide {
         let Some(asked) = self.asked.remove(&id) else { return };
         let answer = match response {
             Ok(response) => rest::read(&self.settings, &response),
-            Err(failed) => Err(fault_of(&failed)),
+            Err(failed) => {
+                self.warn(&failed.to_string());
+                Err(fault_of(&failed))
+            }
         };
         match (asked, answer) {
-            (Asked::Plan, answer) => {
-                let server = &self.settings.url;
-                self.warning = answer.err().map(|fault| {
-                    format!("the REST side at {server} does not answer as it should, and services over it will fail: {fault}")
-                });
-            }
+            (Asked::Plan, Err(ServiceFault::Refused { said, .. })) => self.warn(&said),
+            (Asked::Plan, Err(_)) => {}
+            (Asked::Plan, Ok(_)) => self.warning = None,
             (Asked::Call(calling), Err(fault)) => out.extend([served(calling.id, Err(fault))]),
             (Asked::Call(mut calling), Ok(answer)) => {
+                self.warning = None;
                 calling.native = answer;
                 calling.accepted = Some(calling.deadline.min(now + self.settings.correlate));
                 if calling.seen.is_some() || self.settings.correlate.is_zero() {
@@ -121,9 +122,15 @@ impl RestSide {
             }
             (Asked::History { id, .. }, Err(fault)) => out.extend([served(id, Err(fault))]),
             (Asked::History { id, device, .. }, Ok(answer)) => {
+                self.warning = None;
                 out.extend([served(id, Ok(rest::history(device.as_deref(), answer)))]);
             }
         }
+    }
+
+    fn warn(&mut self, found: &str) {
+        let server = &self.settings.url;
+        self.warning = Some(format!("the REST side at {server} fails, and so do the services over it: {found}"));
     }
 
     /// Looks whether an event is the first of a click-to-call; each is that of one.
@@ -249,10 +256,7 @@ fn fault_of(failed: &HttpFailed) -> ServiceFault {
         HttpFailed::Deadline(_) => ServiceFault::Deadline,
         HttpFailed::TooMany => ServiceFault::Busy,
         HttpFailed::Broken(_) => ServiceFault::LinkLost,
-        HttpFailed::Unreachable(found) => {
-            let said = format!("nothing, its REST side is not reachable: {found}");
-            ServiceFault::Refused { said, pbx_code: None }
-        }
+        HttpFailed::Unreachable(_) => ServiceFault::LinkDown,
     }
 }
 

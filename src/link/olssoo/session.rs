@@ -18,6 +18,7 @@ use super::translate;
 use crate::clock::Instant;
 use crate::config::{self, ActionForm, OlssooLink};
 use crate::event::LinkId;
+use crate::limits::AMI_SAID_BYTES_MAX;
 use crate::link::ami;
 use crate::link::ami::codec::Message;
 use crate::link::known::Known;
@@ -72,11 +73,11 @@ const OF_THE_CONNECTION: [&str; 4] = ["Login", "Logoff", "Challenge", "Events"];
 
 impl Session {
     pub fn new(link: LinkId, common: &config::Link, site: &OlssooLink, known: Known, seed: u64) -> Self {
-        let (session, mut model) = ami::settings(&link, common, &site.ami);
-        model.endpoints.clone_from(&site.endpoints);
-        model.announced = Some(translate::announced);
-        let model = ami::model::Model::new(model, link, known);
-        let asterisk = ami::session::Session::new(session, model, seed).with_quiet_lists(site.list_quiet);
+        let asterisk = ami::configured(&link, common, &site.ami, known, seed, |model| {
+            model.endpoints.clone_from(&site.endpoints);
+            model.announced = Some(translate::announced);
+        });
+        let asterisk = asterisk.with_quiet_lists(site.list_quiet);
         let encoding = Encoding {
             bare: site.actions == ActionForm::Bare,
             strict_doc: site.strict_doc,
@@ -247,6 +248,14 @@ impl crate::link::Session for Session {
 
     fn handle_pong(&mut self, now: Instant) {
         self.connection.ponged = Some(now);
+    }
+
+    fn handle_close_code(&mut self, code: u16, reason: &str, now: Instant) {
+        let reason: String = reason.chars().filter(|letter| !letter.is_control()).take(AMI_SAID_BYTES_MAX).collect();
+        let colon = if reason.is_empty() { "" } else { ": " };
+        let said = Some(format!("the proxy ended the WebSocket with code {code}{colon}{reason}"));
+        self.asterisk.go_down(Down::Closed { said });
+        self.pump(now);
     }
 
     fn handle_response(&mut self, id: RequestId, response: Result<HttpResponse, HttpFailed>, now: Instant) {

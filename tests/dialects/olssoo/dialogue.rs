@@ -4,6 +4,7 @@
 //! # comment; the first says what is shown
 //! @ settings tcp|rest|server=N|strict|strict-doc|bare|endpoints   before connecting; default a WebSocket without REST
 //! @ connect                   @ close       the peer ended it       @ stop   we end it       @ pong   of the WebSocket
+//! @ code 1001 …            the proxy closes the WebSocket with that code
 //! @ login                     connected, the first Ping answered    @ lists  every list is answered empty
 //! @ +30s                      time passes, each deadline on the way is met
 //! < {"type":3,…}              the PBX sends this message; `$name` is an ActionID seen before
@@ -144,6 +145,10 @@ impl Dialogue {
             ("connect", _) => self.session.handle_connected("ws://pbx:5500", Transport::WebSocket, self.now),
             ("close", _) => self.session.handle_closed(self.now),
             ("stop", _) => self.session.handle_stop(self.now),
+            ("code", what) => {
+                let (code, reason) = what.split_once(' ').unwrap();
+                self.session.handle_close_code(code.parse().unwrap(), reason, self.now);
+            }
             ("pong", _) => self.session.handle_pong(self.now),
             ("login", _) => self.log_in(),
             (word, _) if word.starts_with('+') => self.pass(seconds(&word[1..])),
