@@ -34,7 +34,7 @@ use lamplighter::link::service::{Arguments, CallId, Service, ServiceCall};
 use lamplighter::link::session::{HttpFailed, HttpResponse, RequestId, Transport};
 use lamplighter::link::{Down, Output, Session as _};
 
-use super::{corpus, rest, session, site};
+use super::{corpus, session, site};
 
 #[test]
 fn every_dialogue_goes_as_it_is_written() {
@@ -68,12 +68,13 @@ struct Dialogue {
 
 impl Dialogue {
     fn new(path: &Path) -> Self {
+        let (_, site, _) = site();
         Self {
             path: path.to_owned(),
             line: 0,
             stream: false,
-            site: site(),
-            session: session(&site()),
+            session: session(&site),
+            site,
             now: Clock::system().now(),
             action_ids: BTreeMap::new(),
             requests: VecDeque::new(),
@@ -159,7 +160,7 @@ impl Dialogue {
     fn set(&mut self, setting: &str) {
         match setting {
             "tcp" => self.stream = true,
-            "rest" => self.site.rest = Some(rest()),
+            "rest" => self.site.rest = Some(site().2),
             "strict" => self.site.strict = true,
             "strict-doc" => self.site.strict_doc = true,
             "bare" => self.site.actions = ActionForm::Bare,

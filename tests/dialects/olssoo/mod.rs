@@ -4,17 +4,11 @@ mod dialogue;
 mod samples;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use lamplighter::config::{
-    Account, ActionForm, Address, AgentNames, AmiLink, Dialect, Link, Login, OlssooLink, Rest, RestForm, Scheme,
-    TlsSettings,
-};
+use lamplighter::config::{Config, Dialect, Link, OlssooLink, Rest};
 use lamplighter::event::LinkId;
 use lamplighter::link::known::Known;
-use lamplighter::link::native::NativeSettings;
 use lamplighter::link::olssoo::Session;
-use lamplighter::secret::Secret;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -25,57 +19,36 @@ fn corpus() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/olssoo")
 }
 
-/// A link as `links.front-desk` would be with nothing but an address.
-fn site() -> OlssooLink {
-    OlssooLink {
-        ami: AmiLink {
-            account: Account { user: "hello".into(), secret: Secret::new("hunter2") },
-            login: Login::Plain,
-            plain_fallback: false,
-            event_mask: "on".into(),
-            resync_every: None,
-            wrapup: Duration::ZERO,
-            agents: AgentNames::MemberName,
-            do_not_disturb: None,
-            trunks: vec!["PJSIP/MAKECALL".into()],
-        },
-        subprotocol: None,
-        headers: std::collections::BTreeMap::new(),
-        actions: ActionForm::Enveloped,
-        strict_doc: false,
-        strict: false,
-        server: None,
-        server_name: "S".into(),
-        endpoints: std::collections::BTreeMap::new(),
-        list_quiet: Duration::from_secs(3),
-        rest: None,
-    }
-}
+/// A link on a TCP address, which has every key.
+const SITE: &str = r#"
+[gateway]
+id = "office"
+[links.front-desk]
+dialect = "olssoo"
+addresses = ["tcp://pbx"]
+user = "hello"
+secret = "hunter2"
+login = "plain"
+resync_every = "0s"
+do_not_disturb = ""
+trunks = ["PJSIP/MAKECALL"]
+server_name = "S"
+rest = { url = "https://pbx", app_key = "hunter2", tenant = "main", form = "query" }
+"#;
 
-fn rest() -> Rest {
-    Rest {
-        url: Address { scheme: Scheme::Https, host: "pbx".into(), port: 443, path: "/api/v2".into() },
-        app_key: Secret::new("hunter2"),
-        tenant: "main".into(),
-        form: RestForm::Query,
-        cos_id: "1".into(),
-        cid_name: None,
-        cid_number: None,
-        correlate: Duration::from_secs(30),
-    }
+/// The link's common settings and its own, its REST side apart.
+fn site() -> (Link, OlssooLink, Rest) {
+    let config = Config::parse(SITE, "site.toml", |_| None, |_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
+    let link = config.links["front-desk"].clone();
+    let Dialect::Olssoo(site) = &link.dialect else { panic!("an olssoo link") };
+    let mut site = site.clone();
+    let rest = site.rest.take().unwrap();
+    (link, site, rest)
 }
 
 fn session(site: &OlssooLink) -> Session {
-    let common = Link {
-        addresses: Vec::new(),
-        listen: None,
-        heartbeat: Duration::from_secs(20),
-        deadline: Duration::from_secs(10),
-        tls: TlsSettings::default(),
-        native: NativeSettings::default(),
-        dialect: Dialect::Olssoo(Box::new(site.clone())),
-    };
-    Session::new(LinkId::new("front-desk"), &common, site, Known::default(), 7)
+    let (link, ..) = self::site();
+    Session::new(LinkId::new("front-desk"), &link, site, Known::default(), 7)
 }
 
 /// Pieces that make odd envelopes more likely than plain bytes do.

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::{env, fs};
 
 use lamplighter::clock::Clock;
-use lamplighter::config::Rest;
 use lamplighter::link::ami::codec::{Decoder, Item, Message};
 use lamplighter::link::olssoo::codec::{Content, Decoded, decode};
 use lamplighter::link::service::{Arguments, CallId, Service, ServiceCall};
@@ -16,7 +15,7 @@ use lamplighter::link::{Output, Session as _};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{corpus, rest, session, site};
+use super::{corpus, session, site};
 
 const STREAMS: [&str; 4] = ["tcp-client", "tcp-session", "tcp-hangup", "tcp-userevent"];
 
@@ -84,7 +83,7 @@ fn every_request_of_the_manual_is_made() {
                 "search_fields": "disposition,source,destination"}}),
         ),
     ];
-    let requests = requests(rest(), &calls);
+    let requests = requests(&calls);
     let made: Vec<String> = requests.iter().map(|request| format!("{} {}", request.method, request.target)).collect();
     // The manual prints the parameters of the one POST behind a blank.
     assert_eq!(made[0], lines[0]);
@@ -98,8 +97,8 @@ fn every_request_of_the_manual_is_made() {
 }
 
 /// What a link asks for at its login and for these calls.
-fn requests(rest: Rest, calls: &[(Service, Value)]) -> Vec<HttpRequest> {
-    let mut site = site();
+fn requests(calls: &[(Service, Value)]) -> Vec<HttpRequest> {
+    let (_, mut site, rest) = site();
     site.rest = Some(rest);
     let mut session = session(&site);
     let now = Clock::system().now();
