@@ -161,6 +161,11 @@ impl Model {
         self.rest(message, name.as_bytes(), false, out);
     }
 
+    /// A message that is left out before it gets here, counted by a name of its dialect's.
+    pub(in crate::link) fn count_noise(&mut self, name: &str) {
+        self.natives.count(name);
+    }
+
     // ---- snapshot ------------------------------------------------------------------------------
 
     pub fn begin_snapshot(&mut self) {

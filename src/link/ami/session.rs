@@ -221,6 +221,11 @@ impl Session {
         }
     }
 
+    /// A message from a proxy that is left out, counted by a name of its own.
+    pub(in crate::link) fn count_noise(&mut self, name: &str) {
+        self.model.count_noise(name);
+    }
+
     /// Something outside the mirror says that it may be wrong.
     pub(in crate::link) fn ask_resync(&mut self) {
         self.resync_asked = true;

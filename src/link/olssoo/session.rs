@@ -124,7 +124,10 @@ impl Session {
         let Some(server) = server else { return true };
         if let Some(wanted) = self.encoding.server {
             let ours = server == u64::from(wanted);
-            self.counts.other_servers += u64::from(!ours);
+            if !ours {
+                self.counts.other_servers += 1;
+                self.asterisk.count_noise(&format!("of server_id {server}"));
+            }
             return ours;
         }
         let first = *self.connection.server.get_or_insert(server);
@@ -141,7 +144,10 @@ impl Session {
     fn handle_content(&mut self, content: Content, now: Instant) {
         match content {
             Content::Message(message) => self.asterisk.handle_proxied(&message, now),
-            Content::Action => self.counts.actions += 1,
+            Content::Action => {
+                self.counts.actions += 1;
+                self.asterisk.count_noise("of other clients");
+            }
             Content::Prompt => self.counts.prompts += 1,
             Content::QueueList(list) => {
                 self.counts.queue_lists += 1;

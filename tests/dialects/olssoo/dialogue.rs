@@ -18,7 +18,8 @@
 //! ^                           up: the login was accepted
 //! = link.up rest of its JSON  an event; may be a beginning
 //! ! silent after=40s          the link goes down, for that reason; may be a beginning
-//! ? refused=1 suspect=0       what was counted so far         ? warning …   what does not work; may be a beginning
+//! ? refused=1 suspect=0       what was counted so far         ? noise of server_id 1=2   what was left out
+//! ? warning …                 what does not work; may be a beginning
 //! ```
 //! After every line nothing else may have come out.
 
@@ -321,6 +322,13 @@ impl Dialogue {
             let found = self.session.warning().unwrap_or("none");
             if !found.starts_with(warning) {
                 self.fail(&format!("the warning is {found}"));
+            }
+            return;
+        }
+        if let Some((name, count)) = expected.strip_prefix("noise ").and_then(|noise| noise.split_once('=')) {
+            let found = self.session.noise().get(name).copied().unwrap_or(0);
+            if found.to_string() != count {
+                self.fail(&format!("found {found}"));
             }
             return;
         }

@@ -3,12 +3,16 @@
 mod dialogue;
 mod samples;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use lamplighter::config::{Config, Dialect, Link, OlssooLink, Rest};
 use lamplighter::event::LinkId;
+use lamplighter::link::ami::codec::{Action, Message};
 use lamplighter::link::known::Known;
 use lamplighter::link::olssoo::Session;
+use lamplighter::link::olssoo::codec::Encoding;
+use lamplighter::link::olssoo::json::{self, Json};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -49,6 +53,25 @@ fn site() -> (Link, OlssooLink, Rest) {
 fn session(site: &OlssooLink) -> Session {
     let (link, ..) = self::site();
     Session::new(LinkId::new("front-desk"), &link, site, Known::default(), 7)
+}
+
+fn member<'a>(object: &'a Json, name: &str) -> &'a Json {
+    let Json::Object(members) = object else { panic!("no object") };
+    &members.iter().find(|(key, _)| key == name.as_bytes()).unwrap().1
+}
+
+/// Every value of every name, names without case.
+fn by_name(object: &Json) -> BTreeMap<String, Vec<Vec<u8>>> {
+    let Json::Object(members) = object else { panic!("no object") };
+    let texts = |value: &Json| match value {
+        Json::Text(text) => vec![text.clone()],
+        Json::List(items) => items
+            .iter()
+            .filter_map(|item| if let Json::Text(text) = item { Some(text.clone()) } else { None })
+            .collect(),
+        _ => Vec::new(),
+    };
+    members.iter().map(|(name, value)| (String::from_utf8_lossy(name).to_lowercase(), texts(value))).collect()
 }
 
 /// Pieces that make odd envelopes more likely than plain bytes do.
@@ -104,6 +127,22 @@ fn operation() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
+    #[test]
+    fn an_action_reads_back_as_it_was_sent(headers in vec(("[A-Ca-c]{1,2}", "[^\\x00\\r\\n]{0,60}"), 0..20), bare in any::<bool>()) {
+        let action = headers.iter().fold(Action::new("X"), |action, (name, value)| action.header(name, value));
+        let action = Message::parse(action.encode("id").unwrap());
+        let encoding = Encoding { bare, strict_doc: false, server: None, server_name: "S".into() };
+        let read = json::read(&encoding.encode(&action), true);
+        prop_assert_eq!(&read.fault, &None);
+        let whole = by_name(&read.objects[0]);
+        let data = if bare { whole } else { by_name(member(&read.objects[0], "data")) };
+        let mut sent: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
+        for (name, value) in action.headers() {
+            sent.entry(String::from_utf8_lossy(name).to_lowercase()).or_default().push(value.to_vec());
+        }
+        prop_assert_eq!(data, sent);
+    }
+
     #[test]
     fn any_message_is_read_within_bounds(pieces in vec(piece(), 0..60)) {
         bodies::olssoo_codec(&pieces.concat());
