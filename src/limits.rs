@@ -135,6 +135,19 @@ pub const AMI_BRIDGES_MAX: usize = 4096;
 pub const AMI_SNAPSHOT_EVENTS_MAX: usize = 16 * 1024;
 pub const AMI_SNAPSHOT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+// ---- olssoo ------------------------------------------------------------------------------------
+
+/// Headers a site may add to a WebSocket handshake. More in a configuration is a fault of the configuration.
+pub const LINK_HEADERS_MAX: usize = 16;
+/// Bytes of one WebSocket message with its envelopes; a longer one is refused and counted.
+pub const OLSSOO_FRAME_BYTES_MAX: usize = 512 * 1024;
+/// Objects and lists inside each other in one message; a deeper one is refused and counted.
+pub const OLSSOO_JSON_DEPTH_MAX: usize = 8;
+/// Envelopes in one WebSocket message, as a repair finds them; what follows is refused and counted.
+pub const OLSSOO_ENVELOPES_MAX: usize = 64;
+/// Records of a call history that are passed on; further ones are left out.
+pub const OLSSOO_HISTORY_MAX: usize = 1000;
+
 // ---- log ---------------------------------------------------------------------------------------
 
 /// Entries in one group commit; at it the batch is flushed without waiting for the commit interval.

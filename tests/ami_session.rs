@@ -241,6 +241,7 @@ impl Dialogue {
             Down::Refused { said } => format!("refused said={said}"),
             Down::Misbehaved { found } => format!("misbehaved found={found}"),
             Down::Silent { after } => format!("silent after={}s", after.as_secs()),
+            Down::SilentBehindProxy { after } => format!("silent behind its proxy after={}s", after.as_secs()),
             Down::Closed { said: Some(said) } => format!("closed said={said}"),
             Down::Closed { said: None } => "closed".into(),
         };

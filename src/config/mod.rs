@@ -22,7 +22,10 @@ mod units;
 
 pub use fault::{Fault, Problem};
 pub use file::load;
-pub use link::{Account, Address, AgentNames, AmiLink, ClientCert, Dialect, Link, Login, Scheme, TlsSettings};
+pub use link::{
+    Account, ActionForm, Address, AgentNames, AmiLink, ClientCert, Dialect, Link, Login, OlssooLink, Rest, RestForm,
+    Scheme, TlsSettings,
+};
 pub use pattern::PatternOverride;
 pub use units::{parse_colour, parse_duration, parse_size, show_duration, show_size};
 

@@ -315,6 +315,17 @@ impl<'d> Item<'d> {
         }
     }
 
+    /// A secret as a text, or as a table with `value`, `file` or `env`; for tables whose keys are the site's own names.
+    pub(super) fn secret(&self) -> Option<Secret> {
+        if !self.is_table() {
+            return self.secret_text();
+        }
+        let section = self.clone().section()?;
+        let secret = section.secret(["value", "file", "env"]);
+        section.finish();
+        secret
+    }
+
     fn secret_text(&self) -> Option<Secret> {
         let Some(text) = self.str() else {
             self.fault(Problem::Value { expected: "a text".into(), found: kind(self.value).into(), nearest: None });

@@ -473,6 +473,7 @@ impl LinkDriver {
         let counts = self.session.tally();
         self.figures.count(counts.messages, counts.refused, counts.suspect);
         self.figures.noise(self.session.noise());
+        self.figures.warning(self.session.warning());
     }
 
     /// On a backup address: resolves, after the pause, to whether the primary takes connections.

@@ -79,6 +79,17 @@ impl LinkFigures {
         });
     }
 
+    /// What is wrong beside a link that is up; `None` once it is right again.
+    pub fn warning(&self, warning: Option<&str>) {
+        self.standing.send_if_modified(|standing| {
+            let differs = standing.phase == Phase::Up && standing.last_error.as_deref() != warning;
+            if differs {
+                standing.last_error = warning.map(str::to_owned);
+            }
+            differs
+        });
+    }
+
     pub fn noise(&self, noise: &BTreeMap<String, u64>) {
         self.standing.send_if_modified(|standing| {
             let differs = standing.noise != *noise;

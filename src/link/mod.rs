@@ -10,6 +10,7 @@ pub mod driver;
 pub mod figures;
 pub mod known;
 pub mod native;
+pub mod olssoo;
 pub mod push;
 pub mod service;
 pub mod session;
@@ -32,6 +33,8 @@ pub enum Down {
     Misbehaved { found: String },
     /// Nothing heard for this long, a keep-alive included.
     Silent { after: Duration },
+    /// A proxy answers, and the PBX behind it has not for this long.
+    SilentBehindProxy { after: Duration },
     /// The PBX ended the connection; `said` where it gave a reason (a restart, a shutdown).
     Closed { said: Option<String> },
 }
@@ -42,7 +45,7 @@ impl Down {
             Self::Unreachable { .. } => DownReason::Unreachable,
             Self::Refused { .. } => DownReason::Refused,
             Self::Misbehaved { .. } => DownReason::Misbehaved,
-            Self::Silent { .. } => DownReason::Silent,
+            Self::Silent { .. } | Self::SilentBehindProxy { .. } => DownReason::Silent,
             Self::Closed { .. } => DownReason::Closed,
         }
     }
@@ -60,6 +63,11 @@ impl Down {
             }
             Self::Silent { after } => format!(
                 "silent for {} s, keep-alives included; check that the PBX works, and the network on the way",
+                after.as_secs()
+            ),
+            Self::SilentBehindProxy { after } => format!(
+                "the proxy answers, but its AMI has been silent for {} s, keep-alives included; check the proxy's own \
+                 connection to the PBX, and that `links.{link}.server`, where it is set, is the PBX's number there",
                 after.as_secs()
             ),
             Self::Closed { said: Some(said) } => format!("closed: {said}"),

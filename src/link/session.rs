@@ -65,6 +65,11 @@ pub trait Session: Send + fmt::Debug {
     /// Where the last refused message was, and why; empty before the first.
     fn refused(&self) -> &str;
 
+    /// What does not work although the link is up, and what to look at.
+    fn warning(&self) -> Option<&str> {
+        None
+    }
+
     /// What was dropped as noise, by the PBX's own name of it.
     fn noise(&self) -> &BTreeMap<String, u64>;
 

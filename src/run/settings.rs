@@ -7,15 +7,14 @@ use lamp_pattern::{Colour, Pattern};
 use tokio::sync::watch;
 
 use crate::api::{self, Scopes, TokenVerifier};
-use crate::config::{self, AgentNames, AmiLink, Config, Dialect};
+use crate::config::{self, Config, Dialect};
 use crate::event::{LinkId, Seq};
 use crate::lamp::{LampSettings, Patterns};
 use crate::link::Session;
 use crate::link::ami;
-use crate::link::ami::model::{AgentNaming, Model, ModelSettings};
-use crate::link::ami::session::{LoginMethod, SessionSettings};
 use crate::link::driver::Handshake;
 use crate::link::known::Known;
+use crate::link::olssoo;
 use crate::log::cursor::Cursors;
 use crate::log::driver::{LogHealth, LogStats};
 use crate::log::record::Entry;
@@ -24,42 +23,20 @@ use crate::tokens::{Scope, TokenFile, TokensError};
 
 pub(super) fn session(id: &LinkId, link: &config::Link, known: Known, seed: u64) -> Box<dyn Session> {
     match &link.dialect {
-        Dialect::Ami(ami) => Box::new(ami_session(id, link, ami, known, seed)),
+        Dialect::Ami(ami) => Box::new(ami::configured(id, link, ami, known, seed, |_| {})),
+        Dialect::Olssoo(site) => Box::new(olssoo::Session::new(id.clone(), link, site, known, seed)),
     }
 }
 
 /// What a link adds to the handshake of its WebSockets.
 pub(super) fn handshake(link: &config::Link) -> Handshake {
     match &link.dialect {
+        Dialect::Olssoo(site) => Handshake {
+            subprotocol: site.subprotocol.clone(),
+            headers: site.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        },
         Dialect::Ami(_) => Handshake::default(),
     }
-}
-
-fn ami_session(id: &LinkId, link: &config::Link, ami: &AmiLink, known: Known, seed: u64) -> ami::session::Session {
-    let model = ModelSettings {
-        native: link.native.clone(),
-        wrapup: ami.wrapup,
-        agents: match ami.agents {
-            AgentNames::MemberName => AgentNaming::MemberName,
-            AgentNames::Device => AgentNaming::Device,
-        },
-        do_not_disturb: ami.do_not_disturb.clone().unwrap_or_default(),
-        trunks: ami.trunks.clone(),
-    };
-    let settings = SessionSettings {
-        link: id.clone(),
-        user: ami.account.user.clone(),
-        secret: ami.account.secret.clone(),
-        login: match ami.login {
-            config::Login::Md5 => LoginMethod::Md5 { plain_fallback: ami.plain_fallback },
-            config::Login::Plain => LoginMethod::Plain,
-        },
-        event_mask: ami.event_mask.clone(),
-        heartbeat: link.heartbeat,
-        deadline: link.deadline,
-        resync_every: ami.resync_every,
-    };
-    ami::session::Session::new(settings, Model::new(model, id.clone(), known), seed)
 }
 
 pub(super) fn lamp_settings(config: &Config) -> LampSettings {

@@ -69,7 +69,11 @@ pub(super) const KEYS: &[&str] = &[
 ];
 
 pub(super) fn read(section: &Section<'_>) -> Option<AmiLink> {
-    let account = account(section);
+    read_with(section, account(section))
+}
+
+/// All but the account, which some ways to an AMI do without.
+pub(super) fn read_with(section: &Section<'_>, account: Option<Account>) -> Option<AmiLink> {
     let login = section
         .item("login")
         .map_or(Some(Login::Md5), |item| item.one_of(&[("md5", Login::Md5), ("plain", Login::Plain)]));

@@ -7,9 +7,11 @@
 
 mod address;
 mod ami;
+mod olssoo;
 
 pub use address::{Address, Scheme};
 pub use ami::{AgentNames, AmiLink, Login};
+pub use olssoo::{ActionForm, OlssooLink, Rest, RestForm};
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -66,14 +68,17 @@ pub struct Account {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "a gateway has a handful of links, made once")]
 pub enum Dialect {
     Ami(AmiLink),
+    Olssoo(OlssooLink),
 }
 
 impl Dialect {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Ami(_) => "ami",
+            Self::Olssoo(_) => "olssoo",
         }
     }
 }
@@ -94,13 +99,13 @@ struct Kind {
 }
 
 /// Where a link leads, for what a dialect decides by it.
-#[allow(dead_code, reason = "AMI decides nothing by them")]
 struct Places<'a> {
     addresses: &'a [Address],
+    #[allow(dead_code, reason = "no dialect that listens decides by it")]
     listen: Option<SocketAddr>,
 }
 
-const KINDS: &[Kind] = &[AMI];
+const KINDS: &[Kind] = &[AMI, OLSSOO];
 
 const AMI: Kind = Kind {
     name: "ami",
@@ -110,6 +115,16 @@ const AMI: Kind = Kind {
     keys: ami::KEYS,
     tls_elsewhere: false,
     read: |section, _| ami::read(section).map(Dialect::Ami),
+};
+
+const OLSSOO: Kind = Kind {
+    name: "olssoo",
+    schemes: &[(Scheme::Tcp, 5500), (Scheme::Tls, 5500), (Scheme::Ws, 5500), (Scheme::Wss, 5500)],
+    listens: false,
+    heartbeat: Duration::from_secs(20),
+    keys: olssoo::KEYS,
+    tls_elsewhere: true,
+    read: |section, places| olssoo::read(section, places.addresses).map(Dialect::Olssoo),
 };
 
 const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);

@@ -28,6 +28,7 @@ use std::sync::Arc;
 pub(super) use self::listed::ListedChannels;
 use super::codec::Message;
 use super::devices::{Activity, Devices};
+use super::model::Announced;
 use super::translate::{self, channel_device, channel_name, channel_state, device_name, present};
 use crate::event::{CallEvent, CallId, CallKind, Cause, ConnectionId, ConnectionState, Direction, QueueId};
 use crate::limits::{AMI_BRIDGES_MAX, AMI_CHANNELS_MAX, AMI_ENDED_MAX};
@@ -255,6 +256,30 @@ impl Calls {
             tell.call(CallKind::Cleared, body);
         }
         Some(id)
+    }
+
+    /// A dialplan says whom an incoming call is for, before it rings anywhere: the line's own connection alerts.
+    pub(super) fn announced(
+        &mut self,
+        message: &Message,
+        announced: Announced,
+        devices: &mut Devices,
+        tell: &mut Tell<'_>,
+    ) {
+        let Some(id) = self.see(message, &OWN, devices, tell) else { return };
+        let Some(channel) = self.channels.get_mut(&id).filter(|channel| channel.device.is_some()) else { return };
+        let told = tell.told.connections.get(&channel.name).map(|told| told.state);
+        if !matches!(told, None | Some(ConnectionState::Null | ConnectionState::Initiated)) {
+            return; // it was answered or queued meanwhile; that is not gone back on
+        }
+        channel.calling = announced.calling.clone().or_else(|| channel.calling.take());
+        channel.called = Some(announced.called.clone());
+        let call = self.calls.entry(channel.call.clone()).or_default();
+        call.direction = Some(Direction::Inbound);
+        call.calling = announced.calling.or_else(|| call.calling.take());
+        call.called = Some(announced.called);
+        self.tell(CallKind::Delivered, &id, devices, tell);
+        self.refresh_device(&id, devices, tell);
     }
 
     // ---- dialling ------------------------------------------------------------------------------
@@ -628,7 +653,7 @@ impl Calls {
             // A click-to-call often shows the called telephone its own number.
             let other = channel.connected.clone().filter(|other| Some(other) != channel.number.as_ref());
             channel.calling = channel.calling.take().or(other).or_else(|| call.calling.clone());
-            let own = || channel.number.clone().or_else(|| name.map(|name| name.bare.to_owned()));
+            let own = || channel.number.clone().or_else(|| name.map(|name| devices.extension(&name).to_owned()));
             channel.called = channel.called.take().or_else(own);
         }
         let line = name.is_some_and(|name| devices.is_listed_trunk(name.full));
@@ -740,7 +765,7 @@ impl Calls {
             let trunk = devices.is_trunk(&device, channel.number.as_deref());
             let exten = message.text(headers.exten);
             let called = exten.as_deref().and_then(translate::dialled);
-            let own = (!trunk).then(|| device.bare.to_owned());
+            let own = (!trunk).then(|| devices.extension(&device).to_owned());
             channel.calling = channel.number.clone().or(own);
             channel.called = called.map(str::to_owned);
             group.direction.get_or_insert(match called {

@@ -38,6 +38,8 @@ pub(super) struct Devices {
     do_not_disturb: HashSet<Box<str>>,
     dnd_pattern: Option<(Box<str>, Box<str>)>,
     trunks: Vec<String>,
+    /// Endpoint to extension, where the site says that they differ.
+    extensions: BTreeMap<String, String>,
     disagreeing: BTreeMap<Box<str>, Instant>,
     pub(super) left_out: u64,
 }
@@ -93,7 +95,7 @@ pub(super) struct ListedDevices {
 }
 
 impl Devices {
-    pub(super) fn new(do_not_disturb: &str, trunks: Vec<String>) -> Self {
+    pub(super) fn new(do_not_disturb: &str, trunks: Vec<String>, extensions: BTreeMap<String, String>) -> Self {
         let dnd_pattern = do_not_disturb.split_once("{device}").map(|(before, after)| (before.into(), after.into()));
         Self {
             devices: HashMap::new(),
@@ -101,6 +103,7 @@ impl Devices {
             do_not_disturb: HashSet::new(),
             dnd_pattern,
             trunks,
+            extensions,
             disagreeing: BTreeMap::new(),
             left_out: 0,
         }
@@ -110,9 +113,14 @@ impl Devices {
     pub(super) fn id(&self, name: &DeviceName<'_>) -> DeviceId {
         match self.devices.get(name.full).and_then(|device| device.id.clone()) {
             Some(id) => id,
-            None if self.owners.contains_key(name.bare) => DeviceId::new(name.full),
-            None => DeviceId::new(name.bare),
+            None if self.owners.contains_key(self.extension(name)) => DeviceId::new(name.full),
+            None => DeviceId::new(self.extension(name)),
         }
+    }
+
+    /// The extension of a device: its name, unless the site says otherwise.
+    pub(super) fn extension<'a>(&'a self, name: &DeviceName<'a>) -> &'a str {
+        self.extensions.get(name.bare).map_or(name.bare, String::as_str)
     }
 
     pub(super) fn is_known(&self, bare: &str) -> bool {
@@ -185,7 +193,7 @@ impl Devices {
             return true;
         }
         let telephone = device.and_then(|device| device.authenticates).unwrap_or(false);
-        !telephone && !name.bare.bytes().any(|byte| byte.is_ascii_digit()) && number != Some(name.bare)
+        !telephone && !self.extension(name).bytes().any(|byte| byte.is_ascii_digit()) && number != Some(name.bare)
     }
 
     pub(super) fn is_listed_trunk(&self, full: &str) -> bool {
@@ -355,15 +363,16 @@ impl Devices {
             self.left_out += 1;
             return false;
         }
-        let owner = self.owners.get(parts.bare).and_then(|owner| device_name(owner));
+        let extension: Box<str> = self.extension(&parts).into();
+        let owner = self.owners.get(&extension).and_then(|owner| device_name(owner));
         let better = owner.is_none_or(|owner| parts.rank < owner.rank);
         if better
-            && let Some(loser) = self.owners.insert(parts.bare.into(), name.into())
+            && let Some(loser) = self.owners.insert(extension.clone(), name.into())
             && let Some(device) = self.devices.get_mut(&loser)
         {
             device.id = Some(DeviceId::new(&loser));
         }
-        let id = DeviceId::new(if better { parts.bare } else { name });
+        let id = DeviceId::new(if better { &extension } else { name });
         self.devices.insert(name.into(), Device { id: Some(id), ..Device::default() });
         true
     }

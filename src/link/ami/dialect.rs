@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::session::Session;
+use super::model::{AgentNaming, Model, ModelSettings};
+use super::session::{LoginMethod, Session, SessionSettings};
 use crate::clock::Instant;
+use crate::config::{self, AgentNames, AmiLink};
+use crate::event::LinkId;
+use crate::link::known::Known;
 use crate::link::service::{ServiceCall, ServiceFault};
 use crate::link::session::{Abilities, Output, Tally, Tells, Told, Transport};
 
@@ -19,6 +23,43 @@ pub const TELLS: Tells = Tells {
     queues: Told::Push,
     resync: Told::Push,
 };
+
+/// A session as a site set it; `differs` is what a relative of Asterisk's does differently.
+pub fn configured(
+    id: &LinkId,
+    link: &config::Link,
+    ami: &AmiLink,
+    known: Known,
+    seed: u64,
+    differs: impl FnOnce(&mut ModelSettings),
+) -> Session {
+    let mut model = ModelSettings {
+        native: link.native.clone(),
+        wrapup: ami.wrapup,
+        agents: match ami.agents {
+            AgentNames::MemberName => AgentNaming::MemberName,
+            AgentNames::Device => AgentNaming::Device,
+        },
+        do_not_disturb: ami.do_not_disturb.clone().unwrap_or_default(),
+        trunks: ami.trunks.clone(),
+        ..ModelSettings::default()
+    };
+    let session = SessionSettings {
+        link: id.clone(),
+        user: ami.account.user.clone(),
+        secret: ami.account.secret.clone(),
+        login: match ami.login {
+            config::Login::Md5 => LoginMethod::Md5 { plain_fallback: ami.plain_fallback },
+            config::Login::Plain => LoginMethod::Plain,
+        },
+        event_mask: ami.event_mask.clone(),
+        heartbeat: link.heartbeat,
+        deadline: link.deadline,
+        resync_every: ami.resync_every,
+    };
+    differs(&mut model);
+    Session::new(session, Model::new(model, id.clone(), known), seed)
+}
 
 impl crate::link::Session for Session {
     fn handle_connected(&mut self, address: &str, _transport: Transport, now: Instant) {

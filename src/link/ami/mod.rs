@@ -10,7 +10,7 @@ mod queues;
 pub mod session;
 mod translate;
 
-pub use dialect::TELLS;
+pub use dialect::{TELLS, configured};
 
 #[cfg(test)]
 mod complaints;

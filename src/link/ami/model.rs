@@ -42,6 +42,22 @@ pub struct ModelSettings {
     /// Devices that lead outside: whole names (`PJSIP/carrier`), names without technology, or either with `*` at the
     /// end. They have no device state of their own. Where there is none, lines are told by how they are used.
     pub trunks: Vec<String>,
+    /// Endpoint to extension, where an endpoint is not named after its extension.
+    pub endpoints: BTreeMap<String, String>,
+    /// Reads a `UserEvent` of the site's own dialplan that announces a call from outside.
+    pub announced: Option<fn(&str) -> Option<Announced>>,
+}
+
+/// A call from outside, as a dialplan announces it before it rings anywhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// The main number that stands for the one called.
+    pub represented: String,
+    /// As displayed; `None` where the caller shows none.
+    pub calling: Option<String>,
+    pub called: String,
+    pub channel: String,
+    pub unique: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +77,8 @@ impl Default for ModelSettings {
             agents: AgentNaming::MemberName,
             do_not_disturb: "Custom:DND{device}".to_owned(),
             trunks: Vec::new(),
+            endpoints: BTreeMap::new(),
+            announced: None,
         }
     }
 }
@@ -69,6 +87,7 @@ impl Default for ModelSettings {
 pub struct Model {
     link: LinkId,
     natives: Natives,
+    announced: Option<fn(&str) -> Option<Announced>>,
     calls: Calls,
     devices: Devices,
     agents: Agents,
@@ -94,8 +113,9 @@ impl Model {
         Self {
             link,
             natives: Natives::new(settings.native),
+            announced: settings.announced,
             calls: Calls::default(),
-            devices: Devices::new(&settings.do_not_disturb, settings.trunks),
+            devices: Devices::new(&settings.do_not_disturb, settings.trunks, settings.endpoints),
             agents: Agents::new(settings.agents, settings.wrapup),
             queues: Queues::default(),
             told: known,
@@ -121,7 +141,7 @@ impl Model {
             self.rest(message, event, news, out);
         } else {
             let at = pbx_time(message);
-            let native = self.natives.carried().then(|| native(message)).flatten();
+            let native = self.natives.carried().then(|| self.native_of(message)).flatten();
             for event in out.range_mut(begun..) {
                 event.pbx_time = at;
                 event.native.clone_from(&native);
@@ -134,6 +154,16 @@ impl Model {
     pub fn handle_suspect(&mut self, message: &Message, out: &mut VecDeque<Event>) {
         let Some(event) = message.get("Event") else { return };
         self.rest(message, event, false, out);
+    }
+
+    /// A message that is no event, under a name of its dialect's.
+    pub(in crate::link) fn handle_other(&mut self, name: &str, message: &Message, out: &mut VecDeque<Event>) {
+        self.rest(message, name.as_bytes(), false, out);
+    }
+
+    /// A message that is left out before it gets here, counted by a name of its dialect's.
+    pub(in crate::link) fn count_noise(&mut self, name: &str) {
+        self.natives.count(name);
     }
 
     // ---- snapshot ------------------------------------------------------------------------------
@@ -224,6 +254,7 @@ impl Model {
 
     /// One event, one line. Says whether it was news even if it leads to no canonical event.
     fn apply(&mut self, message: &Message, event: &[u8], now: Instant, out: &mut VecDeque<Event>) -> bool {
+        let announced = self.announced_by(message, event);
         let Self { link, calls, devices, agents, queues, told, .. } = self;
         let mut tell = Tell { link, now, resync: false, quiet: false, told, out };
         let tell = &mut tell;
@@ -283,11 +314,34 @@ impl Model {
             b"DeviceStateChange" => devices.state_change(message, tell),
             b"ContactStatus" => return devices.contact_status(message, tell),
             b"PeerStatus" => return devices.peer_status(message, tell),
+            b"UserEvent" => {
+                if let Some(announced) = announced {
+                    calls.announced(message, announced, devices, tell);
+                }
+            }
             // Endpoints, queues and members may have come and gone.
             b"Reload" => self.wants_resync = true,
             _ => {}
         }
         false
+    }
+
+    fn announced_by(&self, message: &Message, event: &[u8]) -> Option<Announced> {
+        let read = self.announced.filter(|_| event == b"UserEvent")?;
+        read(&message.text("UserEvent")?)
+    }
+
+    /// The message, with the main number that a dialplan announced in it.
+    fn native_of(&self, message: &Message) -> Option<Box<RawValue>> {
+        let announced = message.get("Event").and_then(|event| self.announced_by(message, event));
+        let Some(announced) = announced else { return native(message) };
+        let mut text = String::new();
+        message.write_json(&mut text);
+        text.pop(); // its closing brace
+        text.push_str(",\"represented\":");
+        text.push_str(&serde_json::Value::from(announced.represented).to_string());
+        text.push('}');
+        native::bounded(text)
     }
 
     /// A message that led to no canonical event.

@@ -9,6 +9,9 @@
 //! Forged events: a value with a line break can hold a whole `Event:` packet. It has no `Privilege`; list items have none
 //! either, but carry an ActionID of ours, whose token no caller knows. An event with neither is suspect: it is counted and
 //! kept as the PBX's own message, and changes no state.
+//! Behind a proxy ([`Session::handle_connected_behind_proxy`]) there is no stream and no login: whole messages come by
+//! [`Session::handle_proxied`], a first Ping shows that the proxy's own AMI connection lives, and Logoff is never sent,
+//! since it would end that connection for everybody. Other clients' answers and lists come too, and count for nothing.
 //! What the model was told survives the connection; [`Session::handle_connected`] starts afresh.
 //! Bounds: actions outstanding [`AMI_ACTIONS_PENDING_MAX`](crate::limits::AMI_ACTIONS_PENDING_MAX), each with a deadline;
 //! events kept [`AMI_SNAPSHOT_EVENTS_MAX`](crate::limits::AMI_SNAPSHOT_EVENTS_MAX); refused messages in a row
@@ -29,9 +32,10 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::event::{Body, Event, LinkId, LinkUpEvent};
-use crate::limits::{AMI_BANNER_WAIT, AMI_GOODBYE_WAIT, AMI_REFUSED_IN_A_ROW_MAX, AMI_SAID_BYTES_MAX};
+use crate::limits::{AMI_BANNER_WAIT, AMI_BOOT_WAIT, AMI_GOODBYE_WAIT, AMI_REFUSED_IN_A_ROW_MAX, AMI_SAID_BYTES_MAX};
 use crate::link::ami::codec::{Action, Decoder, Item, Message};
 use crate::link::ami::model::Model;
+use crate::link::known::Known;
 use crate::link::{Down, Output};
 use crate::secret::Secret;
 
@@ -80,6 +84,8 @@ pub struct Counts {
     pub late: u64,
     /// Responses to nothing we asked.
     pub unmatched: u64,
+    /// Items of lists that other clients of a proxy asked for.
+    pub others: u64,
     pub snapshots: u64,
     pub snapshots_failed: u64,
     /// Lists this PBX does not have.
@@ -104,6 +110,11 @@ pub struct Session {
     refused_last: String,
     /// Set by what asks for a snapshot beside the timer.
     resync_asked: bool,
+    /// Of the connection there is, or the last there was.
+    proxied: bool,
+    /// Silence that ends a list of [`snapshot::QUIET_LISTS`], until this connection has ended one with its own word.
+    list_quiet: Option<Duration>,
+    ends_lists: bool,
     pub(super) outputs: VecDeque<Output>,
     answers: VecDeque<Answer>,
     events: VecDeque<Event>,
@@ -118,7 +129,7 @@ enum State {
     Banner {
         deadline: Instant,
     },
-    /// Challenge or Login is outstanding; its deadline is the action's.
+    /// Challenge, Login or the first Ping behind a proxy is outstanding; its deadline is the action's.
     Login,
     Boot {
         deadline: Instant,
@@ -157,6 +168,9 @@ impl Session {
             refused_in_a_row: 0,
             refused_last: String::new(),
             resync_asked: false,
+            proxied: false,
+            list_quiet: None,
+            ends_lists: false,
             outputs: VecDeque::new(),
             answers: VecDeque::new(),
             events: VecDeque::new(),
@@ -164,8 +178,75 @@ impl Session {
         }
     }
 
+    /// Takes the silence after an item as the end of a list whose end some PBXs leave out.
+    #[must_use]
+    pub(in crate::link) fn with_quiet_lists(mut self, quiet: Duration) -> Self {
+        self.list_quiet = Some(quiet);
+        self
+    }
+
     pub fn handle_connected(&mut self, address: &str, now: Instant) {
+        self.begin(address, now);
+        self.state = State::Banner { deadline: now + AMI_BANNER_WAIT };
+    }
+
+    /// A connection to a proxy that is logged in already; messages come by [`Session::handle_proxied`].
+    pub(in crate::link) fn handle_connected_behind_proxy(&mut self, address: &str, now: Instant) {
+        self.begin(address, now);
+        self.proxied = true;
+        self.state = State::Login;
+        self.send(Action::new("Ping"), Purpose::Hello, now);
+    }
+
+    /// A whole message from a proxy.
+    pub(in crate::link) fn handle_proxied(&mut self, message: &Message, now: Instant) {
+        if !matches!(self.state, State::Over) {
+            self.handle_message(message, now);
+            self.ask_model();
+        }
+    }
+
+    /// Something from a proxy that is no message.
+    pub(in crate::link) fn handle_unreadable(&mut self, found: String) {
+        if !matches!(self.state, State::Over) {
+            self.handle_refused(found);
+        }
+    }
+
+    /// A message from a proxy that is neither event nor response, under a name of its own.
+    pub(in crate::link) fn handle_other(&mut self, name: &str, message: &Message) {
+        if self.is_logged_in() {
+            self.model.handle_other(name, message, &mut self.events);
+            self.tell();
+        }
+    }
+
+    /// A message from a proxy that is left out, counted by a name of its own.
+    pub(in crate::link) fn count_noise(&mut self, name: &str) {
+        self.model.count_noise(name);
+    }
+
+    /// Something outside the mirror says that it may be wrong.
+    pub(in crate::link) fn ask_resync(&mut self) {
+        self.resync_asked = true;
+    }
+
+    /// What was told so far.
+    pub(in crate::link) fn known(&self) -> &Known {
+        self.model.known()
+    }
+
+    /// Ends the connection for a reason that only its caller sees.
+    pub(in crate::link) fn go_down(&mut self, down: Down) {
+        if !matches!(self.state, State::Over) {
+            self.down(down);
+        }
+    }
+
+    fn begin(&mut self, address: &str, now: Instant) {
         self.end();
+        self.proxied = false;
+        self.ends_lists = false;
         self.counts.connections += 1;
         self.address = address.to_owned();
         self.decoder = Decoder::new();
@@ -176,7 +257,6 @@ impl Session {
         self.outputs.retain(|output| matches!(output, Output::Event(_)));
         let token = self.random.u64(..);
         self.pending.begin(token);
-        self.state = State::Banner { deadline: now + AMI_BANNER_WAIT };
     }
 
     pub fn handle_bytes(&mut self, bytes: &[u8], now: Instant) {
@@ -221,6 +301,7 @@ impl Session {
     pub fn handle_stop(&mut self, now: Instant) {
         match self.state {
             State::Over => {}
+            _ if self.proxied => self.down(Down::Closed { said: None }),
             State::Boot { .. } | State::Snapshot(_) | State::Live { .. } => {
                 self.abandon_snapshot();
                 self.state = State::Goodbye { deadline: now + AMI_GOODBYE_WAIT };
@@ -275,6 +356,7 @@ impl Session {
                 self.handle_list_event(id, name, message, now);
             }
             Some(Whose::Awaited(_) | Whose::Late) if !privileged => self.counts.late += 1,
+            Some(Whose::Nobodys) if self.proxied && !privileged => self.counts.others += 1,
             _ if !privileged => {
                 self.counts.suspect += 1;
                 if self.is_logged_in() {
@@ -319,7 +401,7 @@ impl Session {
             Some(Whose::Awaited(id)) => Some(id),
             Some(Whose::Late) => return self.counts.late += 1,
             // Nobody can forge anything before the login, so a PBX that leaves out the ActionID is understood.
-            None if matches!(self.state, State::Login) => self.pending.only(),
+            None if matches!(self.state, State::Login) && !self.proxied => self.pending.only(),
             Some(Whose::Nobodys) | None => None,
         };
         let Some(id) = id else { return self.counts.unmatched += 1 };
@@ -330,8 +412,9 @@ impl Session {
                 let listing = message.get("EventList").is_some_and(|value| value.eq_ignore_ascii_case(b"start"));
                 *response = Some(message.clone());
                 awaited.listing = listing;
-                awaited.deadline = now + self.settings.deadline;
-                if !listing {
+                if listing {
+                    self.list_goes_on(id, now);
+                } else {
                     self.service_done(id, None);
                 }
             }
@@ -340,6 +423,11 @@ impl Session {
                 if let Some(keep_alive) = &mut self.keep_alive {
                     keep_alive.asked = false;
                 }
+            }
+            Purpose::Hello => {
+                self.pending.remove(id);
+                self.logged_in(AMI_BOOT_WAIT, now);
+                self.begin_snapshot(now);
             }
             Purpose::Logoff => {
                 let words = message.get("Message").map(said);

@@ -18,7 +18,7 @@ pub(super) mod channel_state {
     pub(crate) const UP: u8 = 6;
 }
 
-/// `State` of a DeviceStateChange.
+/// `State` of a DeviceStateChange; a spelling of another PBX's where it is none of Asterisk's own.
 pub(super) fn device_state(word: &[u8]) -> Option<DeviceState> {
     Some(match word {
         b"UNKNOWN" => DeviceState::Unknown,
@@ -30,7 +30,7 @@ pub(super) fn device_state(word: &[u8]) -> Option<DeviceState> {
         b"RINGING" => DeviceState::Ringing,
         b"RINGINUSE" => DeviceState::RingInUse,
         b"ONHOLD" => DeviceState::OnHold,
-        _ => return None,
+        other => return state_however_spelt(other),
     })
 }
 
@@ -46,6 +46,24 @@ pub(super) fn endpoint_state(text: &[u8]) -> Option<DeviceState> {
         b"Ring+Inuse" => DeviceState::RingInUse,
         b"On Hold" => DeviceState::OnHold,
         b"Unknown" => DeviceState::Unknown,
+        other => return state_however_spelt(other),
+    })
+}
+
+/// Either word without case, blanks, `_` and `+`; `Ringin` is one manual's word for ringing.
+fn state_however_spelt(word: &[u8]) -> Option<DeviceState> {
+    let letters = word.iter().filter(|byte| !matches!(byte, b' ' | b'_' | b'+'));
+    let folded: Vec<u8> = letters.take(16).map(u8::to_ascii_lowercase).collect();
+    Some(match folded.as_slice() {
+        b"unknown" => DeviceState::Unknown,
+        b"notinuse" => DeviceState::NotInUse,
+        b"inuse" => DeviceState::InUse,
+        b"busy" => DeviceState::Busy,
+        b"invalid" => DeviceState::Invalid,
+        b"unavailable" => DeviceState::Unavailable,
+        b"ringing" | b"ringin" => DeviceState::Ringing,
+        b"ringinuse" => DeviceState::RingInUse,
+        b"onhold" => DeviceState::OnHold,
         _ => return None,
     })
 }
@@ -280,6 +298,22 @@ mod tests {
     fn a_masqueraded_channel_keeps_the_name_it_had() {
         assert_eq!(channel_name("PJSIP/0102-00000001<ZOMBIE>"), "PJSIP/0102-00000001");
         assert_eq!(channel_device("PJSIP/0102-00000001<MASQ>").unwrap().bare, "0102");
+    }
+
+    #[test]
+    fn a_state_is_understood_however_it_is_spelt() {
+        for (word, state) in [
+            ("Not in use", DeviceState::NotInUse),
+            ("not_inuse", DeviceState::NotInUse),
+            ("Ringin", DeviceState::Ringing),
+            ("RING+INUSE", DeviceState::RingInUse),
+            ("Ring_InUse", DeviceState::RingInUse),
+            ("on hold", DeviceState::OnHold),
+        ] {
+            assert_eq!(device_state(word.as_bytes()), Some(state), "{word}");
+            assert_eq!(endpoint_state(word.as_bytes()), Some(state), "{word}");
+        }
+        assert_eq!(device_state(b"In use, and then some more"), None);
     }
 
     #[test]

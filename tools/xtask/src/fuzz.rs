@@ -89,8 +89,13 @@ fn seed(folder: &Path, target: &str) -> Result<()> {
             continue;
         }
         let bytes = fs::read(file)?;
-        for (choice, first) in [(0, &[0, 255][..]), (1, &[7][..])] {
+        for (choice, first) in [(0, &[][..]), (1, &[0, 255][..]), (2, &[7][..])] {
             fs::write(into.join(format!("recorded-{at}-{choice}")), [first, &bytes].concat())?;
+        }
+        if file.extension().is_some_and(|end| end == "jsonl") {
+            for (line, message) in bytes.split(|byte| *byte == b'\n').enumerate() {
+                fs::write(into.join(format!("recorded-{at}-line-{line}")), message)?;
+            }
         }
     }
     Ok(())

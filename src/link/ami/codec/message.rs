@@ -38,6 +38,21 @@ impl Message {
         }
     }
 
+    /// A message from names and values that came another way than as lines; a line break in one stays part of it.
+    pub(in crate::link) fn from_headers<'a>(headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Self {
+        let mut message = Self::default();
+        for (name, value) in headers {
+            let from = message.bytes.len();
+            message.bytes.extend_from_slice(name);
+            message.bytes.extend_from_slice(b": ");
+            let at = message.bytes.len();
+            message.bytes.extend_from_slice(value);
+            message.headers.push(Span { name: span(from, at - 2), value: span(at, at + value.len()) });
+            message.bytes.extend_from_slice(b"\r\n");
+        }
+        message
+    }
+
     /// Headers in order, repeats kept.
     pub fn headers(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
         self.headers.iter().map(|span| (self.name(span), self.value(span)))

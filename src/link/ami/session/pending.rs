@@ -22,6 +22,8 @@ impl fmt::Display for ActionId {
 pub(super) enum Purpose {
     Challenge,
     Login,
+    /// The first Ping behind a proxy, which stands for the login.
+    Hello,
     Ping,
     Logoff,
     /// A list of the snapshot; its items go to the model.
@@ -91,6 +93,10 @@ impl Pending {
     pub(super) fn whose(&self, action_id: &[u8]) -> Whose {
         let Some(id) = self.parse(action_id) else { return Whose::Nobodys };
         if self.awaited.contains_key(&id) { Whose::Awaited(id) } else { Whose::Late }
+    }
+
+    pub(super) fn get(&self, id: ActionId) -> Option<&Awaited> {
+        self.awaited.get(&id)
     }
 
     pub(super) fn get_mut(&mut self, id: ActionId) -> Option<&mut Awaited> {

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::mem;
+use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::event::{Body, Event};
@@ -14,7 +15,7 @@ use crate::link::ami::codec::{Action, Message};
 use crate::link::{Down, Output};
 
 use super::login::{is_denied, is_error, is_unknown_command};
-use super::{ActionId, Purpose, Session, State, Unanswered, said};
+use super::{ActionId, Awaited, Purpose, Session, State, Unanswered, said};
 
 /// A list of the snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +37,9 @@ pub(super) const LISTS: [List; 7] = [
     List { action: "QueueStatus", complete: "QueueStatusComplete", required: true },
     List { action: "Agents", complete: "AgentsComplete", required: false },
 ];
+
+/// Lists whose end a PBX's own document leaves out.
+const QUIET_LISTS: [&str; 1] = ["PJSIPShowEndpoints"];
 
 /// A snapshot being gathered.
 #[derive(Debug)]
@@ -78,7 +82,7 @@ impl Session {
     }
 
     /// Asks for the first list from `from` on that this PBX has; after the last, the snapshot is complete.
-    fn ask_list(&mut self, from: usize, now: Instant) {
+    pub(super) fn ask_list(&mut self, from: usize, now: Instant) {
         let Some(list) = (from..LISTS.len()).find(|list| !self.absent[*list]) else {
             return self.finish_snapshot(now);
         };
@@ -98,9 +102,8 @@ impl Session {
         if !is_error(message) {
             if let Some(awaited) = self.pending.get_mut(id) {
                 awaited.listing = true;
-                awaited.deadline = now + self.settings.deadline;
             }
-            return;
+            return self.list_goes_on(id, now);
         }
         self.pending.remove(id);
         let words = message.get("Message").unwrap_or_default();
@@ -125,10 +128,9 @@ impl Session {
 
     /// An event with the ActionID of a list: an item, or the list's end.
     pub(super) fn handle_list_event(&mut self, id: ActionId, name: &[u8], message: &Message, now: Instant) {
-        let deadline = now + self.settings.deadline;
         let list = self.awaited_list(id);
+        self.list_goes_on(id, now);
         let Some(awaited) = self.pending.get_mut(id) else { return };
-        awaited.deadline = deadline;
         let ends = message.get("EventList").is_some();
         if !ends && list.is_none_or(|list| name != LISTS[list].complete.as_bytes()) {
             awaited.items += 1;
@@ -141,6 +143,7 @@ impl Session {
             return;
         }
         let cut = list_cut(message, awaited.items);
+        self.ends_lists |= QUIET_LISTS.contains(&&*awaited.name);
         match (&awaited.purpose, list) {
             (Purpose::Service { .. }, _) => self.service_done(id, cut.map(|_| Unanswered::ListCut)),
             (_, Some(list)) => {
@@ -154,6 +157,27 @@ impl Session {
             (_, None) => {
                 self.pending.remove(id);
             }
+        }
+    }
+
+    /// More of a list may come until its deadline.
+    pub(super) fn list_goes_on(&mut self, id: ActionId, now: Instant) {
+        let quiet = self.pending.get(id).and_then(|awaited| self.quiet_end(awaited));
+        if let Some(awaited) = self.pending.get_mut(id) {
+            awaited.deadline = now + quiet.map_or(self.settings.deadline, |quiet| quiet.min(self.settings.deadline));
+        }
+    }
+
+    /// The silence that is this list's end, where silence may be it.
+    pub(super) fn quiet_end(&self, awaited: &Awaited) -> Option<Duration> {
+        let may_be = awaited.listing && !self.ends_lists && QUIET_LISTS.contains(&&*awaited.name);
+        self.list_quiet.filter(|_| may_be)
+    }
+
+    /// A list without an end of its own is complete.
+    pub(super) fn list_ended_quietly(&mut self, id: ActionId, now: Instant) {
+        if let Some(list) = self.awaited_list(id) {
+            self.ask_list(list + 1, now);
         }
     }
 

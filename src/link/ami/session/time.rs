@@ -25,8 +25,13 @@ impl Session {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.handle_state_timeout(now);
         while let Some((id, awaited)) = self.pending.overdue(now) {
+            let quietly = self.quiet_end(&awaited).is_some();
             match awaited.purpose {
-                Purpose::Challenge | Purpose::Login => self.silent(now),
+                Purpose::List if quietly => self.list_ended_quietly(id, now),
+                Purpose::Service { response: Some(response), items } if quietly => {
+                    self.answers.push_back(super::Answer { id, reply: Ok(super::Reply { response, items }) });
+                }
+                Purpose::Challenge | Purpose::Login | Purpose::Hello => self.silent(now),
                 Purpose::Ping => self.ping_unanswered(awaited.sent, now),
                 Purpose::List => self.list_unanswered(&awaited.name, awaited.sent, now),
                 Purpose::Service { .. } => {
