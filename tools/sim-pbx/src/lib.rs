@@ -4,4 +4,8 @@
 //! code: an encoder shared by both ends would let both be wrong together.
 
 pub mod ami;
+mod civil;
 pub mod limits;
+pub mod nexuscube;
+pub mod ordered;
+mod port;

@@ -40,3 +40,27 @@ pub const AUTH_TIMEOUT: Duration = Duration::from_secs(30);
 pub const REFUSAL_DELAY: Duration = Duration::from_secs(1);
 /// RTCP reports of a call in progress.
 pub const RTCP_INTERVAL: Duration = Duration::from_secs(5);
+/// Devices of one NEXUSCUBE office; more is left out when the office is built.
+pub const NEXUS_DEVICES_MAX: usize = 4096;
+/// Monitors of one NEXUSCUBE session; one more is refused with 1307.
+pub const NEXUS_MONITORS_MAX: usize = 4096;
+/// Longest NEXUSCUBE request; a longer one closes the connection with 1009.
+pub const NEXUS_REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// Parties of one call; one more is refused with 1308.
+pub const NEXUS_PARTIES_MAX: usize = 6;
+/// Forwardings one call may follow; past it the call fails.
+pub const FORWARDINGS_MAX: usize = 3;
+/// What was ordered for coming requests; the oldest is dropped.
+pub const ORDERS_QUEUED_MAX: usize = 256;
+/// Received commands kept for a test to look at; the oldest is dropped.
+pub const COMMANDS_KEPT_MAX: usize = 512;
+/// Timers of one PBX; one more is left out.
+pub const TIMERS_MAX: usize = 8192;
+/// Extra copies of an event that may be ordered.
+pub const REPEATS_MAX: u8 = 8;
+/// Pongs waiting for one writer; a further one takes the place of the last.
+pub const PONGS_QUEUED_MAX: usize = 16;
+/// Bytes of messages glued together at most.
+pub const GLUED_BYTES_MAX: usize = 256 * 1024;
+/// A connection that is closed with a close frame is read so long at most before it goes.
+pub const CLOSE_GRACE: Duration = Duration::from_secs(1);
