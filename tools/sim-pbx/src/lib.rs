@@ -7,5 +7,6 @@ pub mod ami;
 mod civil;
 pub mod limits;
 pub mod nexuscube;
+pub mod openvox;
 pub mod ordered;
 mod port;

@@ -64,3 +64,23 @@ pub const PONGS_QUEUED_MAX: usize = 16;
 pub const GLUED_BYTES_MAX: usize = 256 * 1024;
 /// A connection that is closed with a close frame is read so long at most before it goes.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(1);
+/// Extensions of one OpenVox office; more is left out when the office is built.
+pub const EXTENSIONS_MAX: usize = 4096;
+/// Logins at once; one more ends the oldest.
+pub const TOKENS_MAX: usize = 64;
+/// Sources whose wrong logins are counted; one more forgets the first.
+pub const WRONG_SOURCES_MAX: usize = 256;
+/// Reports waiting to be sent; the oldest is lost, as the real thing's are.
+pub const PUSHES_QUEUED_MAX: usize = 4096;
+/// Reports sent at once; further ones wait.
+pub const PUSHES_IN_FLIGHT_MAX: usize = 16;
+/// Answers to reports kept for a test to look at; the oldest is dropped.
+pub const PUSHES_KEPT_MAX: usize = 1024;
+/// Head of a request or an answer; past it the connection is closed.
+pub const HTTP_HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Body of a request of the control API; past it the connection is closed.
+pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024;
+/// A report that is not answered in this time counts as unanswered.
+pub const PUSH_ANSWER_TIME: Duration = Duration::from_secs(5);
+/// Control connections at once; one more is closed unread.
+pub const API_CONNECTIONS_MAX: usize = 256;

@@ -3,21 +3,25 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use sim_pbx::{ami, nexuscube};
+use sim_pbx::{ami, nexuscube, openvox};
 
 const HELP: &str = "\
 A simulated PBX with a working office on it.
 
 Usage: sim-pbx ami       [--listen ADDRESS] [--speed N] [--seed N] [--user NAME] [--secret SECRET] [--recorded]
        sim-pbx nexuscube [--listen ADDRESS] [--speed N] [--seed N] [--user NAME] [--secret SECRET] [--contrary]
+       sim-pbx openvox   [--listen ADDRESS] [--speed N] [--seed N] [--user NAME] [--secret SECRET] [--yeastar]
+                         [--reports ADDRESS]
 
-  --listen ADDRESS   where to listen                     [127.0.0.1, port 5038 or 8877]
+  --listen ADDRESS   where to listen                     [127.0.0.1, port 5038, 8877 or 9011]
   --speed N          pace of the day; 10 is ten times    [1]
   --seed N           the same seed is the same day       [1]
-  --user NAME        manager user, account               [gw; cube]
-  --secret SECRET    its secret                          [gw-secret; cube123]
+  --user NAME        manager user, account               [gw, cube or api]
+  --secret SECRET    its secret                          [gw-secret, cube123 or api-secret]
   --recorded         ami: the office of the recordings, with a system name
   --contrary         nexuscube: spells everything the document leaves open the other way
+  --yeastar          openvox: a Yeastar, which speaks the version of the login
+  --reports ADDRESS  openvox: reports go to host:port/path even when nobody is logged in
   --help             this text
 ";
 
@@ -29,7 +33,9 @@ struct Options {
     seed: Option<u64>,
     user: Option<String>,
     secret: Option<String>,
-    /// `--recorded`, `--contrary`
+    /// Where reports go.
+    reports: Option<String>,
+    /// `--recorded`, `--contrary`, `--yeastar`
     flags: Vec<String>,
 }
 
@@ -37,6 +43,7 @@ enum Wish {
     Help,
     Ami(Options),
     Nexuscube(Options),
+    Openvox(Options),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +68,7 @@ fn main() -> ExitCode {
         }
         Wish::Ami(options) => runtime.block_on(run_ami(options)),
         Wish::Nexuscube(options) => runtime.block_on(run_nexuscube(options)),
+        Wish::Openvox(options) => runtime.block_on(run_openvox(options)),
     }
 }
 
@@ -69,8 +77,9 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Wish, String> {
     let (make, flags): (Make, &[&str]) = match arguments.next().as_deref() {
         Some("ami") => (Wish::Ami, &["--recorded"]),
         Some("nexuscube") => (Wish::Nexuscube, &["--contrary"]),
+        Some("openvox") => (Wish::Openvox, &["--yeastar", "--reports"]),
         Some("--help" | "-h") | None => return Ok(Wish::Help),
-        Some(other) => return Err(format!("unknown PBX {other:?}, expected ami or nexuscube")),
+        Some(other) => return Err(format!("unknown PBX {other:?}, expected ami, nexuscube or openvox")),
     };
     let mut options = Options::default();
     while let Some(option) = arguments.next() {
@@ -83,6 +92,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Wish, String> {
             "--seed" => options.seed = Some(value()?.parse().map_err(|_| wrong("a whole number"))?),
             "--user" => options.user = Some(value()?),
             "--secret" => options.secret = Some(value()?),
+            "--reports" if flags.contains(&"--reports") => options.reports = Some(value()?),
             flag if flags.contains(&flag) => options.flags.push(option),
             other => return Err(format!("unknown option {other:?}")),
         }
@@ -133,6 +143,28 @@ async fn run_nexuscube(options: Options) -> ExitCode {
     match nexuscube::server::Server::start_day(listen, office, seed, speed, faults).await {
         Ok(handle) => {
             println!("NEXUSCUBE on ws://{}, seed {seed}, speed {speed}", handle.addr());
+            std::future::pending().await
+        }
+        Err(error) => cannot_listen(listen, &error),
+    }
+}
+
+async fn run_openvox(options: Options) -> ExitCode {
+    use openvox::{ApiUser, Office};
+    let mut office = Office::demo();
+    if !options.flags.is_empty() {
+        let Office { product, style, head, serial, .. } = Office::yeastar();
+        office = Office { product, style, head, serial, ..office };
+    }
+    let (listen, (seed, speed)) = (options.listen(9011), options.pace());
+    let name = options.user.unwrap_or_else(|| "api".to_owned());
+    let password = options.secret.unwrap_or_else(|| "api-secret".to_owned());
+    office.users = vec![ApiUser { name, password }];
+    office.push_to = options.reports;
+    let faults = openvox::server::Faults::default();
+    match openvox::server::Server::start_day(listen, office, seed, speed, faults).await {
+        Ok(handle) => {
+            println!("control API on http://{}, seed {seed}, speed {speed}", handle.addr);
             std::future::pending().await
         }
         Err(error) => cannot_listen(listen, &error),
