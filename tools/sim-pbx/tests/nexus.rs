@@ -170,7 +170,7 @@ fn what_the_document_leaves_open_can_be_spelled_either_way() {
     for part in [
         r#""id":"4""#,
         r#""ftime":"2016/02/04/15/28/43/010","ctype":"3","call":{"c1":"17""#,
-        r#""ohter":"1001""#,
+        r#""ohter":1001,"third":"","called":1002,"origin":"","uui":"""#,
         r#""queue":{},"attach":{},"agent":{}"#,
         r#""xcube":"#,
     ] {

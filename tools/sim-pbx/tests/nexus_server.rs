@@ -96,6 +96,26 @@ async fn pings_are_answered_until_they_are_not() {
     assert_eq!(client.next().await.unwrap().unwrap(), Message::Ping("nxproxy".into()));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stalled_server_says_nothing_and_forgets_nothing() {
+    let control = Control::new(Office::documented(), Faults::default());
+    let (near, far) = tokio::io::duplex(1024);
+    let hand = control.clone();
+    tokio::spawn(async move { hand.serve(far, 0).await });
+    let mut client = upgrade(near).await;
+    ask(&mut client, LOGIN).await;
+    control.set_faults(Faults { stall: true, ..Faults::default() });
+    client.send(Message::Ping("a".into())).await.unwrap();
+    client.send(Message::text(r#"{"fname":"addmonitor","device":"1001"}"#)).await.unwrap();
+    control.until(|pbx| pbx.is_monitored("1001")).await;
+    // Virtual time passes only when nobody has anything to do.
+    let silent = tokio::time::timeout(Duration::from_secs(3600), client.next()).await;
+    assert!(silent.is_err(), "{silent:?}");
+    control.set_faults(Faults::default());
+    assert_eq!(client.next().await.unwrap().unwrap(), Message::Pong("a".into()));
+    assert!(text(&mut client).await.starts_with(r#"{"fname":"addmonitor""#));
+}
+
 #[tokio::test]
 async fn each_close_code_reaches_the_client_as_it_can() {
     let handle = start(Faults::default()).await;

@@ -709,3 +709,33 @@ fn after_a_whole_day_everybody_has_hung_up_and_nothing_has_grown() {
     assert_eq!(counts["ANSWER"], counts["ANSWERED"]);
     assert!(counts.values().sum::<u64>() > 50_000, "{counts:?}");
 }
+
+#[test]
+fn a_call_between_devices_nobody_monitors_is_only_recorded() {
+    let mut office = Office::documented();
+    for plan in &mut office.extensions[..2] {
+        plan.monitored = false;
+    }
+    let mut lab = Lab::new(office);
+    let call = lab.pbx.call("101", "102", lab.now).unwrap();
+    lab.pbx.hang_up(call, "101", lab.now).unwrap();
+    assert_eq!(lab.reports().iter().map(|body| short(body)).collect::<Vec<_>>(), ["NewCdr"]);
+    let call = lab.pbx.call("101", "106", lab.now).unwrap();
+    lab.pbx.office_mut().style.answer_called_first = true;
+    lab.calls();
+    lab.pbx.answer(call, lab.now).unwrap();
+    assert_eq!(lab.calls().iter().map(|body| short(body)).collect::<Vec<_>>(), ["ANSWER 106,101", "ANSWERED 106,101"]);
+    lab.pbx.office_mut().style.lower_case_states = true;
+    assert_eq!(lab.pbx.query_status("104").unwrap(), "registered");
+}
+
+#[test]
+fn version_2_reports_keys_with_what_only_it_has() {
+    let mut lab = Lab::with_login(Office::yeastar(), r#""port":"8260","version":"2.0.0""#);
+    let call = lab.pbx.incoming("103", "to-18-16-2", "101", lab.now).unwrap();
+    lab.calls();
+    lab.pbx.dtmf(call, "5", lab.now);
+    let told = lab.calls();
+    assert!(told[0].starts_with(r#"{"event":"DTMF","info":"5","infos":"5","flag":"","callid":"#), "{}", told[0]);
+    assert!(told[0].contains(r#""members":[{"inbound":{"from":"103","to":"101","trunkname":"to-18-16-2","#));
+}

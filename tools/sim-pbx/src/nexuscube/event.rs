@@ -151,7 +151,7 @@ impl Event {
         group(&mut out, "call", call, style, || CallFields::default().spell(style, whole));
         let queue = |queue: &QueueFields| {
             Json::object([
-                ("dn", queue.dn.clone().into()),
+                ("dn", device(&queue.dn, style)),
                 ("wqueue", whole(queue.wqueue)),
                 ("wtime", whole(queue.wtime)),
             ])
@@ -185,12 +185,20 @@ impl CallFields {
         if !style.ctype_at_top {
             out.push(("ctype", whole(self.ctype)));
         }
-        out.push((if style.ohter { "ohter" } else { "other" }, self.other.clone().into()));
-        out.push(("third", self.third.clone().into()));
-        out.push(("called", self.called.clone().into()));
-        out.push(("origin", self.origin.clone().into()));
+        out.push((if style.ohter { "ohter" } else { "other" }, device(&self.other, style)));
+        out.push(("third", device(&self.third, style)));
+        out.push(("called", device(&self.called, style)));
+        out.push(("origin", device(&self.origin, style)));
         out.push(("uui", self.uui.clone().into()));
         Json::Object(out.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    }
+}
+
+/// A device's number, which the table declares Integer.
+fn device(number: &str, style: &Style) -> Json {
+    match number.parse::<i64>() {
+        Ok(whole) if style.number_devices && whole.to_string() == number => Json::Number(whole),
+        _ => number.into(),
     }
 }
 

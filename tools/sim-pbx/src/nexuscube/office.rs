@@ -82,6 +82,9 @@ pub struct Style {
     pub number_results: bool,
     /// Declared integers of events are strings.
     pub string_integers: bool,
+    /// Device numbers the table declares Integer (`other`, `third`, `called`, `origin`, `queue.dn`) are numbers, where
+    /// they have no leading zero.
+    pub number_devices: bool,
     /// `call.ohter`, as the table prints it.
     pub ohter: bool,
     /// `ctype` stands at the top level.
@@ -129,6 +132,7 @@ impl Default for Style {
         Self {
             number_results: false,
             string_integers: false,
+            number_devices: false,
             ohter: false,
             ctype_at_top: false,
             no_monitor: false,
@@ -150,6 +154,7 @@ impl Style {
         Self {
             number_results: true,
             string_integers: true,
+            number_devices: true,
             ohter: true,
             ctype_at_top: true,
             groups: Groups::Null,

@@ -32,7 +32,7 @@ use crate::port::Port;
 /// What is wrong with the PBX from here on, for every connection.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// Accepts and says nothing, not even the upgrade.
+    /// Says nothing any more: no upgrade, no answer, no event, no pong. What is asked is done all the same.
     pub stall: bool,
     /// The upgrade is refused with this HTTP status.
     pub refuse_upgrade: Option<u16>,
@@ -543,14 +543,14 @@ impl Core {
             }
             None => {}
         }
+        if self.faults.stall {
+            return Next::Wait;
+        }
         if let Some(code) = lane.farewell.take() {
             return Next::End(frames::close(code));
         }
         if let Some(payload) = lane.pongs.pop_front() {
             return Next::Write(frames::pong(&payload));
-        }
-        if self.faults.stall {
-            return Next::Wait;
         }
         match self.pbx.poll_output(id) {
             Some(Output::Send(text)) => Next::Write(self.spelled(&text)),

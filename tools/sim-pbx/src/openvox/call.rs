@@ -258,8 +258,9 @@ impl OpenvoxPbx {
             Stage::Ringing => {
                 known.stage = Stage::Talking;
                 known.answered.get_or_insert(now);
+                let called_first = self.office.style.answer_called_first;
                 for action in ["ANSWER", "ANSWERED"] {
-                    self.say_both(call, action, false, ("ANSWERED", "ANSWER"), now);
+                    self.say_both(call, action, called_first, ("ANSWERED", "ANSWER"), now);
                 }
             }
             Stage::Invited | Stage::Dialled | Stage::Talking => return Err(errno::NOT_CONNECTED),
@@ -305,7 +306,7 @@ impl OpenvoxPbx {
         let mut report = self.report(known, "CallFailed");
         report.parties = vec![known.party(&known.called), known.party(&known.caller)];
         report.before = vec![("reason", reason)];
-        self.say(&report, now);
+        self.say_of(call, &report, now);
         let busy = word.starts_with("486") || word.eq_ignore_ascii_case("user busy");
         let status = match word.get(..3) {
             _ if busy => "BUSY",
@@ -359,7 +360,7 @@ impl OpenvoxPbx {
         let mut report = self.report(known, self.office.style.transfer_word);
         report.parties = vec![known.party(&stays), Party::ext(by)];
         let target = self.destination(by, to)?;
-        self.say(&report, now);
+        self.say_of(call, &report, now);
         self.redirect(call, stays, target, now);
         Ok(())
     }
@@ -399,7 +400,7 @@ impl OpenvoxPbx {
         let trunk = [&known.caller, &known.called].into_iter().find(|side| !matches!(side, Side::Ext(_)));
         report.parties = trunk.map(|side| known.party(side)).into_iter().collect();
         report.before = vec![("info", key.into())];
-        self.say(&report, now);
+        self.say_of(call, &report, now);
     }
 
     /// `PlayPromptEnd` (`prompt`) and `satisfaction` (`surveyresult`).
@@ -408,7 +409,7 @@ impl OpenvoxPbx {
         let mut report = self.report(known, action);
         report.parties = vec![known.party(&known.called)];
         report.before = vec![(key, word.into())];
-        self.say(&report, now);
+        self.say_of(call, &report, now);
     }
 
     // ---- what follows --------------------------------------------------------------------------
@@ -447,7 +448,7 @@ impl OpenvoxPbx {
         if let Some(known) = self.calls.get(&call) {
             alert.parties = vec![known.party(&known.caller).with_status("ALERT")];
         }
-        self.say(&alert, now);
+        self.say_of(call, &alert, now);
         self.say_both(call, "RING", true, ("ALERT", "RING"), now);
         self.set_timer(now + self.office.ring_time, Timer::NoAnswer(call, ring));
         self.settle(now);
@@ -461,6 +462,20 @@ impl OpenvoxPbx {
                 self.fail(call, 480, now).ok();
             }
             Stage::Invited | Stage::Dialled | Stage::Talking => {}
+        }
+    }
+
+    /// Says a report of a call, unless neither of its sides is monitored.
+    fn say_of(&mut self, call: CallId, report: &Report, now: Duration) {
+        let Some(known) = self.calls.get(&call) else { return };
+        let monitored = |side: &Side| match side {
+            Side::Ext(number) => self.extensions.get(number).is_some_and(|known| known.plan.monitored),
+            Side::In { trunk, .. } | Side::Out { trunk, .. } => {
+                self.office.trunks.iter().any(|plan| plan.name == *trunk && plan.monitored)
+            }
+        };
+        if monitored(&known.caller) || monitored(&known.called) {
+            self.say(report, now);
         }
     }
 
@@ -487,14 +502,14 @@ impl OpenvoxPbx {
         if called_first {
             report.parties.reverse();
         }
-        self.say(&report, now);
+        self.say_of(call, &report, now);
     }
 
     fn say_alone(&mut self, call: CallId, action: &str, now: Duration) {
         let Some(known) = self.calls.get(&call) else { return };
         let mut report = self.report(known, action);
         report.parties = vec![known.party(&known.caller).with_status(if action == "BYE" { "BYE" } else { "ALERT" })];
-        self.say(&report, now);
+        self.say_of(call, &report, now);
     }
 
     /// The call is gone; its record follows.

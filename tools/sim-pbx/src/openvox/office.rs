@@ -69,7 +69,7 @@ pub struct ExtensionPlan {
     pub name: String,
     pub device: Device,
     pub registered: bool,
-    /// "Status Monitor" of the extension; without it nothing is reported about it.
+    /// "Status Monitor" of the extension; without it its state is not reported, nor its calls with others of the kind.
     pub monitored: bool,
 }
 
@@ -106,6 +106,10 @@ pub struct Style {
     pub full_cdr: bool,
     /// The second BYE is left out.
     pub one_bye: bool,
+    /// ANSWER and ANSWERED name the called side first; the samples name the caller first.
+    pub answer_called_first: bool,
+    /// States in queries are in lower case.
+    pub lower_case_states: bool,
 }
 
 /// The head of the requests that carry reports.
@@ -145,6 +149,8 @@ impl Default for Style {
             transfer_word: "Tranfer",
             full_cdr: false,
             one_bye: false,
+            answer_called_first: false,
+            lower_case_states: false,
         }
     }
 }

@@ -12,11 +12,12 @@ use super::api::Order;
 use super::call::{Call, CallId};
 use super::http;
 use super::office::{Device, ExtensionPlan, Office, Product};
-use super::report::{Dialect, Report};
+use super::report::{Dialect, ExtidForm, Report};
 use crate::limits::{
     COMMANDS_KEPT_MAX, EXTENSIONS_MAX, ORDERS_QUEUED_MAX, PUSHES_IN_FLIGHT_MAX, PUSHES_KEPT_MAX, PUSHES_QUEUED_MAX,
     TIMERS_MAX, TOKENS_MAX,
 };
+use crate::ordered::Json;
 
 /// A simulated OpenVox or Yeastar with its office.
 #[derive(Debug)]
@@ -394,6 +395,13 @@ impl OpenvoxPbx {
             (Dialect::Yeastar200, _) if step && !self.office.both_v2 => {
                 Some(Report { action: "CallStatus".to_owned(), ..report.clone() })
             }
+            (Dialect::Yeastar200, "DTMF") => {
+                // What they hold is not documented: the key once more, and nothing.
+                let mut report = report.clone();
+                let key = report.before.iter().find(|(key, _)| *key == "info").map(|(_, value)| value.clone());
+                report.before.extend([("infos", key.unwrap_or_default()), ("flag", "".into())]);
+                Some(report)
+            }
             (Dialect::Yeastar200, _) => Some(report.clone()),
             (_, "CallStatus" | "uacstacall") => None,
             _ => Some(report.clone()),
@@ -483,7 +491,8 @@ impl OpenvoxPbx {
             (true, Device::Sip) => "Registered",
             (true, Device::Fxs) => "Idle",
         };
-        Some(self.call_state(extension).unwrap_or(idle).to_owned())
+        let state = self.call_state(extension).unwrap_or(idle);
+        Some(if self.office.style.lower_case_states { state.to_lowercase() } else { state.to_owned() })
     }
 
     /// Reports the extensions whose state has changed.
@@ -509,7 +518,12 @@ impl OpenvoxPbx {
             return;
         }
         let mut report = Report::new("ExtensionStatus");
-        report.before = vec![("extension", extension.into()), ("status", status.into())];
+        // The table declares the extension Int.
+        let number = match (self.office.style.extid, extension.parse::<i64>()) {
+            (ExtidForm::Number, Ok(whole)) if whole.to_string() == extension => Json::Number(whole),
+            _ => extension.into(),
+        };
+        report.before = vec![("extension", number), ("status", status.into())];
         self.say(&report, now);
     }
 
