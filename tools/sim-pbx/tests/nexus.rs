@@ -430,6 +430,51 @@ fn a_queue_counts_its_callers_and_gives_them_to_the_agent_who_waits_longest() {
 }
 
 #[test]
+fn the_agent_who_is_idle_longest_gets_the_call() {
+    let mut lab = Lab::documented(&[]);
+    for agent in ["1002", "1001", "1003"] {
+        lab.pbx.log_on(agent, agent, "401", 3, lab.now).unwrap();
+        lab.wait(1);
+    }
+    lab.pbx.log_on("1004", "1004", "402", 3, Duration::ZERO).unwrap();
+    let call = lab.pbx.incoming("0701", "4001", Words::default(), lab.now).unwrap();
+    assert_eq!(lab.pbx.call_of("1002", ConnectionState::Alerting), Some(call));
+    let call = lab.pbx.incoming("0702", "4001", Words::default(), lab.now).unwrap();
+    assert_eq!(lab.pbx.call_of("1001", ConnectionState::Alerting), Some(call));
+}
+
+#[test]
+fn a_logout_ends_the_monitors_and_may_end_the_connection() {
+    let mut lab = Lab::documented(&["1001"]);
+    assert_eq!(lab.result(r#"{"fname":"logout","id":"other"}"#), -4008);
+    assert_eq!(lab.result(r#"{"fname":"logout","id":"cube"}"#), 1);
+    assert!(lab.pbx.monitors(lab.session).is_empty());
+    lab.pbx.dial("1001", "1002", Words::default(), lab.now).unwrap();
+    assert_eq!(lab.events(), Vec::<String>::new());
+    assert_eq!(lab.result(&dial("1003", "1004")), -4008);
+    let mut lab = Lab::new(Office { closes_on_logout: true, ..Office::documented() }, &[]);
+    lab.pbx.handle_text(lab.session, r#"{"fname":"logout","id":"cube"}"#, lab.now);
+    assert!(matches!(lab.pbx.poll_output(lab.session), Some(Output::Send(_))));
+    assert_eq!(lab.pbx.poll_output(lab.session), Some(Output::Close(1000)));
+}
+
+#[test]
+fn each_device_may_have_its_own_c1_and_events_may_come_before_the_answer() {
+    let office = Office { c1_per_device: true, events_first: true, consult_own_cnid: false, ..Office::documented() };
+    let mut lab = Lab::new(office, &["1001", "1002"]);
+    let said = lab.ask(&dial("1001", "1002"));
+    assert!(said[2].ends_with(r#""result":"1"}"#), "{said:?}");
+    let told: Vec<String> = said.iter().filter_map(|text| line(&Json::parse(text).unwrap())).collect();
+    assert_eq!(told, ["4 1001 17 0 0 3", "4 1002 18 0 0 3"]);
+    assert_eq!(lab.result(&on("answer", "1002", 17)), 1203, "that is the other's");
+    assert_eq!(lab.result(&on("answer", "1002", 18)), 1);
+    let call = lab.pbx.calls()[0].id;
+    lab.pbx.consult(call, "1002", "1003", Mode::Transfer, Words::default(), lab.now).unwrap();
+    let cnids: BTreeSet<String> = lab.pbx.calls().into_iter().map(|call| call.cnid).collect();
+    assert_eq!(cnids.len(), 1, "the consultation belongs to the same conversation");
+}
+
+#[test]
 fn an_agent_who_does_not_answer_gets_no_further_call() {
     let mut lab = Lab::documented(&["1001", "4001"]);
     lab.pbx.log_on("1001", "1001", "401", 3, lab.now).unwrap();
@@ -515,7 +560,7 @@ fn after_a_whole_day_everybody_has_hung_up_and_nothing_has_grown() {
     let monitored: Vec<String> = office.devices.iter().map(|plan| plan.dn.clone()).collect();
     let monitored: Vec<&str> = monitored.iter().map(String::as_str).collect();
     let mut lab = Lab::new(office, &monitored);
-    let mut day = Day::new(1, 1.0, Duration::ZERO);
+    let mut day = Day::new(1, 0.3, Duration::ZERO);
     day.end(LENGTH);
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     let mut told: BTreeMap<String, i64> = BTreeMap::new();
@@ -543,5 +588,6 @@ fn after_a_whole_day_everybody_has_hung_up_and_nothing_has_grown() {
     for number in ["201", "203", "204", "205", "206"] {
         assert!(counts.contains_key(number), "no event {number} in a day: {counts:?}");
     }
-    assert!(counts.values().sum::<u64>() > 50_000, "{counts:?}");
+    assert!(counts["5"] * 2 > counts["11"], "agents take most of their queues' calls: {counts:?}");
+    assert!(counts.values().sum::<u64>() > 40_000, "{counts:?}");
 }

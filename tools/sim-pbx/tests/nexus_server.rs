@@ -90,7 +90,9 @@ async fn pings_are_answered_until_they_are_not() {
     assert_eq!(client.next().await.unwrap().unwrap(), Message::Pong("a".into()));
     handle.control.set_faults(Faults { mute_pings: true, ..Faults::default() });
     client.send(Message::Ping("b".into())).await.unwrap();
-    monitor(&mut client, "1001").await;
+    client.send(Message::text(r#"{"fname":"addmonitor","device":"1001"}"#)).await.unwrap();
+    let next = client.next().await.unwrap().unwrap();
+    assert!(matches!(&next, Message::Text(text) if text.contains("addmonitor")), "no pong before it: {next:?}");
     assert_eq!(handle.control.pings(), 2);
     handle.control.trouble(&Trouble::Ping);
     assert_eq!(client.next().await.unwrap().unwrap(), Message::Ping("nxproxy".into()));

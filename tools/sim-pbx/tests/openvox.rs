@@ -378,6 +378,13 @@ fn five_wrong_logins_lock_their_source_out() {
     assert_eq!(lab.refused("deviceinfo/query", ""), errno::LOCKED_OUT);
     lab.wait(Duration::from_secs(601));
     assert_eq!(lab.login("api-secret", r#""port":"8260""#).word_of("status").unwrap(), "Success");
+    for _ in 0..3 {
+        for _ in 0..4 {
+            lab.login("wrong", r#""port":"8260""#);
+        }
+        // A right login forgives the wrong ones before it.
+        assert_eq!(lab.login("api-secret", r#""port":"8260""#).word_of("status").unwrap(), "Success");
+    }
     assert!(lab.pbx.commands().all(|command| !command.body.contains(&password_digest("api-secret"))));
 }
 
@@ -630,6 +637,30 @@ fn a_call_that_cannot_be_completed_says_why() {
     lab.wait(Duration::from_secs(30));
     assert!(lab.calls()[0].starts_with(r#"{"action":"CallFailed","reason":480,"#), "nobody answered");
     assert_eq!(lab.pbx.calls(), []);
+    let call = lab.pbx.call("101", "106", lab.now).unwrap();
+    lab.wait(Duration::from_secs(29));
+    lab.pbx.answer(call, lab.now).unwrap();
+    lab.pbx.transfer(call, "101", "109", lab.now).unwrap();
+    lab.wait(Duration::from_secs(29));
+    assert_eq!(lab.pbx.calls().len(), 1, "the transferred call rings its own time");
+    lab.wait(Duration::from_secs(1));
+    assert_eq!(lab.pbx.calls(), []);
+}
+
+#[test]
+fn two_logins_at_one_address_hear_a_report_once() {
+    let mut lab = Lab::new(Office::documented());
+    for (rest, count) in [(r#""port":"9","url":"172.16.6.150:8260","urltag":1"#, 1), (r#""port":"8261""#, 2)] {
+        lab.login("api-secret", rest);
+        lab.pbx.config_change(true, "101", "add", lab.now);
+        assert_eq!(lab.reports().len(), count);
+    }
+    lab.pbx.office_mut().push_to = Some("http://10.0.4.3:80/always".into());
+    lab.pbx.expire_tokens(lab.now);
+    lab.pbx.config_change(true, "101", "add", lab.now);
+    let push = lab.pbx.poll_push().unwrap();
+    assert_eq!((push.to.authority.as_str(), push.to.path.as_deref()), ("10.0.4.3:80", Some("/always")));
+    assert_eq!(lab.pbx.poll_push(), None);
 }
 
 #[test]
@@ -667,7 +698,7 @@ fn what_a_client_can_fill_is_bounded() {
 fn after_a_whole_day_everybody_has_hung_up_and_nothing_has_grown() {
     const LENGTH: Duration = Duration::from_secs(24 * 3600);
     let mut lab = Lab::new(Office { token_life: LENGTH * 2, ..Office::demo() });
-    let mut day = Day::new(1, 1.0, Duration::ZERO);
+    let mut day = Day::new(1, 0.3, Duration::ZERO);
     day.end(LENGTH);
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     let mut states: BTreeMap<String, String> = BTreeMap::new();

@@ -207,7 +207,10 @@ impl Day {
             }
             Happening::Direct | Happening::Queue => {
                 let to = match happening {
-                    Happening::Queue => self.pick(&queues(pbx)),
+                    Happening::Queue => {
+                        fetch_back(pbx, now);
+                        self.pick(&queues(pbx))
+                    }
                     _ => self.idle_desk(pbx),
                 };
                 let Some(to) = to else { return };
@@ -359,6 +362,15 @@ impl Day {
         if self.steps.len() < DAY_STEPS_MAX {
             self.planned += 1;
             self.steps.insert((at, self.planned), step);
+        }
+    }
+}
+
+/// Agents whom the PBX made not ready because they did not answer (no reason given) take calls again.
+fn fetch_back(pbx: &mut NexusPbx, now: Duration) {
+    for agent in pbx.agents() {
+        if agent.state == AgentState::NotReady && agent.reason == 0 {
+            pbx.set_agent(&agent.id, AgentState::Ready, 0, now).ok();
         }
     }
 }
