@@ -5,6 +5,11 @@
 
 pub mod ami;
 pub mod centrex;
+mod civil;
 pub mod limits;
+pub mod nexuscube;
 pub mod olssoo;
+pub mod openvox;
+pub mod ordered;
+mod port;
 pub mod script;

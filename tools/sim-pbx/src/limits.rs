@@ -125,3 +125,45 @@ pub const JSON_INPUT_BYTES_MAX: usize = 64 * 1024;
 pub const PUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of an answer to a JSON push that are read; the rest is left.
 pub const PUSH_ANSWER_BYTES_MAX: usize = 4 * 1024;
+/// Devices of one NEXUSCUBE office; more is left out when the office is built.
+pub const NEXUS_DEVICES_MAX: usize = 4096;
+/// Monitors of one NEXUSCUBE session; one more is refused with 1307.
+pub const NEXUS_MONITORS_MAX: usize = 4096;
+/// Longest NEXUSCUBE request; a longer one closes the connection with 1009.
+pub const NEXUS_REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// Parties of one call; one more is refused with 1308.
+pub const NEXUS_PARTIES_MAX: usize = 6;
+/// Forwardings one call may follow; past it the call fails.
+pub const FORWARDINGS_MAX: usize = 3;
+/// What was ordered for coming requests; the oldest is dropped.
+pub const ORDERS_QUEUED_MAX: usize = 256;
+/// Timers of one PBX; one more is left out.
+pub const TIMERS_MAX: usize = 8192;
+/// Extra copies of an event that may be ordered.
+pub const REPEATS_MAX: u8 = 8;
+/// Pongs waiting for one writer; a further one takes the place of the last.
+pub const PONGS_QUEUED_MAX: usize = 16;
+/// Bytes of messages glued together at most.
+pub const GLUED_BYTES_MAX: usize = 256 * 1024;
+/// A connection that is closed with a close frame is read so long at most before it goes.
+pub const CLOSE_GRACE: Duration = Duration::from_secs(1);
+/// Extensions of one OpenVox office; more is left out when the office is built.
+pub const EXTENSIONS_MAX: usize = 4096;
+/// Logins at once; one more ends the oldest.
+pub const TOKENS_MAX: usize = 64;
+/// Sources whose wrong logins are counted; one more forgets the first.
+pub const WRONG_SOURCES_MAX: usize = 256;
+/// Reports waiting to be sent; the oldest is lost, as the real thing's are.
+pub const PUSHES_QUEUED_MAX: usize = 4096;
+/// Reports sent at once; further ones wait.
+pub const PUSHES_IN_FLIGHT_MAX: usize = 16;
+/// Answers to reports kept for a test to look at; the oldest is dropped.
+pub const PUSHES_KEPT_MAX: usize = 1024;
+/// Head of a request or an answer; past it the connection is closed.
+pub const HTTP_HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Body of a request of the control API; past it the connection is closed.
+pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024;
+/// A report that is not answered in this time counts as unanswered.
+pub const PUSH_ANSWER_TIME: Duration = Duration::from_secs(5);
+/// Control connections at once; one more is closed unread.
+pub const API_CONNECTIONS_MAX: usize = 256;
