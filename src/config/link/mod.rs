@@ -7,9 +7,11 @@
 
 mod address;
 mod ami;
+mod openvox;
 
 pub use address::{Address, Scheme};
 pub use ami::{AgentNames, AmiLink, Login};
+pub use openvox::{ControlApi, Net, OpenvoxControl, OpenvoxLink, SERVICES as OPENVOX_SERVICES, is_service_path};
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -68,12 +70,14 @@ pub struct Account {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dialect {
     Ami(AmiLink),
+    Openvox(OpenvoxLink),
 }
 
 impl Dialect {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Ami(_) => "ami",
+            Self::Openvox(_) => "openvox",
         }
     }
 }
@@ -94,13 +98,13 @@ struct Kind {
 }
 
 /// Where a link leads, for what a dialect decides by it.
-#[allow(dead_code, reason = "AMI decides nothing by them")]
+#[allow(dead_code, reason = "a dialect decides by one or the other")]
 struct Places<'a> {
     addresses: &'a [Address],
     listen: Option<SocketAddr>,
 }
 
-const KINDS: &[Kind] = &[AMI];
+const KINDS: &[Kind] = &[AMI, OPENVOX];
 
 const AMI: Kind = Kind {
     name: "ami",
@@ -110,6 +114,16 @@ const AMI: Kind = Kind {
     keys: ami::KEYS,
     tls_elsewhere: false,
     read: |section, _| ami::read(section).map(Dialect::Ami),
+};
+
+const OPENVOX: Kind = Kind {
+    name: "openvox",
+    schemes: &[],
+    listens: true,
+    heartbeat: Duration::from_secs(600),
+    keys: openvox::KEYS,
+    tls_elsewhere: true,
+    read: |section, places| openvox::read(section, places).map(Dialect::Openvox),
 };
 
 const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
