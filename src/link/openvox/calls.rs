@@ -19,7 +19,7 @@ pub(super) use leg::{Key, Leg};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::codec::{Party, Report, Side};
+use super::codec::{Form, Party, Report, Side};
 use super::translate::{Action, Member, member};
 use crate::clock::Instant;
 use crate::event::{CallEvent, CallId, CallKind, Cause, ConnectionId, ConnectionState, DeviceId, Direction};
@@ -85,6 +85,8 @@ struct Ended {
     ids: VecDeque<String>,
     names: Vec<Key>,
     at: Instant,
+    /// Its beginning was never told, nor was the end of these parties.
+    untold: Vec<Key>,
 }
 
 impl Calls {
@@ -124,7 +126,7 @@ impl Calls {
     pub(super) fn report(&mut self, action: Action, report: &Report, tell: &mut Tell<'_>) -> bool {
         let at = match self.find(action, report, tell.now) {
             Found::Live(at) => at,
-            Found::Ended => return false,
+            Found::Ended(at) => return self.late(at, action, report, tell),
             Found::Nothing if begins(action, report) => match self.begin(report, tell) {
                 Some(at) => at,
                 None => return false,
@@ -132,8 +134,13 @@ impl Calls {
             Found::Nothing => return self.orphan(action, report, tell),
         };
         let call = &mut self.live[at];
+        if matches!(action, Action::Alert | Action::Ring | Action::Answer) && call.failed.take().is_some() {
+            // The PBX tries another way.
+            call.ends = None;
+        }
         call.absorb(action, report, tell.now);
         match action {
+            Action::Alert | Action::Ring | Action::Answer if call.ends.is_some() => {}
             Action::Alert => self.alert(at, report, tell),
             Action::Ring => self.ring(at, report, tell),
             Action::Answer => self.answer(at, report, tell),
@@ -301,6 +308,9 @@ impl Calls {
                 tell.call(CallKind::Cleared, CallEvent { connection, orphan: true, ..event });
                 self.touched.extend(report.exts().map(str::to_owned));
                 self.remember(&call, tell.now);
+                if let Some(ended) = self.ended.back_mut() {
+                    ended.untold = report.parties.iter().skip(1).map(Key::of).collect();
+                }
             }
             Action::CallFailed => {
                 let cause = Some(cause::reason(&report.text("reason").unwrap_or_default()));
@@ -315,6 +325,21 @@ impl Calls {
         true
     }
 
+    /// A report of a call that is over: only the other end of an orphan is news.
+    fn late(&mut self, at: usize, action: Action, report: &Report, tell: &mut Tell<'_>) -> bool {
+        let ended = &mut self.ended[at];
+        let leaver = report.parties.first().map(Key::of);
+        let untold = ended.untold.iter().position(|key| Some(key) == leaver.as_ref());
+        let Some(untold) = untold.filter(|_| action == Action::Bye) else { return false };
+        let key = ended.untold.remove(untold);
+        let mut call = Call::new(ended.ids[0].clone(), tell.now);
+        call.absorb(action, report, tell.now);
+        let connection = Some(call.connection(&key));
+        let event = CallEvent { device: key.device(), connection, orphan: true, ..call.event() };
+        tell.call(CallKind::Cleared, event);
+        true
+    }
+
     // ---- moves ---------------------------------------------------------------------------------
 
     fn begin(&mut self, report: &Report, tell: &mut Tell<'_>) -> Option<usize> {
@@ -323,7 +348,12 @@ impl Calls {
         };
         let inbound = side(|side| matches!(side, Side::Inbound(_)));
         let outbound = side(|side| matches!(side, Side::Outbound(_)));
-        let root = inbound.or(outbound).or_else(|| report.ids().next().map(str::to_owned))?;
+        let root = match report.form {
+            // Its ids of trunk sides are those of channels, while the call has one of its own.
+            Form::Yeastar200 => report.callid.clone().or(inbound).or(outbound),
+            _ => inbound.or(outbound).or_else(|| report.callid.clone()),
+        };
+        let root = root.or_else(|| report.ids().next().map(str::to_owned))?;
         if self.live.len() >= OPENVOX_CALLS_MAX {
             let oldest = self.live.iter().enumerate().min_by_key(|(_, call)| call.heard).map(|(at, _)| at);
             oldest.into_iter().for_each(|at| self.end(at, tell));
@@ -396,7 +426,8 @@ impl Calls {
         if self.ended.len() >= OPENVOX_ENDED_MAX {
             self.ended.pop_front();
         }
-        self.ended.push_back(Ended { ids: call.ids.clone(), names: call.names.clone(), at: now });
+        let (ids, names) = (call.ids.clone(), call.names.clone());
+        self.ended.push_back(Ended { ids, names, at: now, untold: Vec::new() });
     }
 
     fn touch(&mut self, key: &Key) {
@@ -574,16 +605,19 @@ impl Call {
             if let (Some(side), Some(id)) = (side, &party.id) {
                 side.get_or_insert_with(|| id.clone());
             }
-            self.meet(Key::of(party), joins(action, party));
+            let returns = matches!(action, Action::Ring | Action::CallStatus);
+            self.meet(Key::of(party), joins(action, party), returns);
         }
         self.learn_numbers(action, report);
     }
 
-    fn meet(&mut self, key: Key, joins: bool) {
+    fn meet(&mut self, key: Key, joins: bool, returns: bool) {
         let known = self.names.contains(&key);
         if !known && self.names.len() < OPENVOX_CALL_PARTIES_MAX {
             self.names.push(key.clone());
         }
+        // Who was in it and left comes back by ringing, not by a report of its answer that was overtaken.
+        let joins = joins && (!known || (returns && self.ends.is_none()));
         if joins && self.leg(&key).is_none() && self.legs.len() < OPENVOX_CALL_PARTIES_MAX {
             self.legs.push(Leg { key, state: None, until: None });
         }

@@ -34,6 +34,8 @@ pub(super) struct Model {
     pub(super) pushes_hold: bool,
     wants_resync: bool,
     forgotten: u64,
+    /// Reports so far: what was reported since a question is newer than its answer.
+    pub(super) reports: u64,
     /// What was told before the process began is taken up.
     restored: bool,
 }
@@ -42,8 +44,8 @@ pub(super) struct Model {
 struct Device {
     presence: Option<Presence>,
     do_not_disturb: bool,
-    /// When a report last named it.
-    reported: Option<Instant>,
+    /// Which report named it last.
+    reported: u64,
     /// Since when it is said to be idle although calls say otherwise.
     idle_since: Option<Instant>,
     /// A call of its was seen to end: it is there, and free.
@@ -61,7 +63,8 @@ pub(super) struct Listed {
 /// What an answer is, for its merging.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Answered {
-    pub(super) asked: Instant,
+    /// How many reports had come when it was asked for.
+    pub(super) asked: u64,
     /// Every extension was asked for: one that is missing is gone.
     pub(super) complete: bool,
     pub(super) resync: bool,
@@ -82,6 +85,7 @@ impl Model {
             pushes_hold: false,
             wants_resync: false,
             forgotten: 0,
+            reports: 0,
         }
     }
 
@@ -96,6 +100,7 @@ impl Model {
     pub(super) fn report(&mut self, report: &Report, now: Instant, out: &mut VecDeque<Event>) -> Action {
         let action = action(&report.action);
         let begun = out.len();
+        self.reports += 1;
         self.pushes_hold |= report.form == Form::Yeastar200 && action == Action::CallStatus;
         let known = self.apply(action, report, now, out);
         let native = native::bounded(report.native());
@@ -125,9 +130,10 @@ impl Model {
             Action::ConfigChange => self.config_change(report, now, out),
             Action::Dtmf | Action::Vendor => {}
             _ => {
+                let reports = self.reports;
                 for ext in report.exts() {
                     if let Some(device) = self.device(ext) {
-                        device.reported = Some(now);
+                        device.reported = reports;
                         device.idle_since = None;
                     }
                 }
@@ -143,9 +149,9 @@ impl Model {
             return false;
         };
         let Some(presence) = report.text("status").as_deref().and_then(presence) else { return false };
-        let in_call = self.calls.of(&ext).next().is_some();
+        let (in_call, reports) = (self.calls.of(&ext).next().is_some(), self.reports);
         if let Some(device) = self.device(&ext) {
-            device.reported = Some(now);
+            device.reported = reports;
             device.presence = Some(presence);
             device.idle_since = (in_call && presence == Presence::Idle).then_some(now);
         }
@@ -180,8 +186,8 @@ impl Model {
         if answered.complete {
             let gone: Vec<DeviceId> = self.told.devices.keys().filter(|id| !named.contains(*id)).cloned().collect();
             for id in gone {
-                let reported = self.devices.get(&id).and_then(|device| device.reported);
-                if reported.is_none_or(|at| at <= answered.asked) {
+                let reported = self.devices.get(&id).map_or(0, |device| device.reported);
+                if reported <= answered.asked {
                     self.gone(&id, answered.resync, now, out);
                 }
             }
@@ -193,7 +199,7 @@ impl Model {
         let was_in_call = self.is_in_call(&one.ext);
         let known = self.devices.get(one.ext.as_str()).is_some_and(|device| device.presence.is_some());
         let Some(device) = self.device(&one.ext) else { return false };
-        if device.reported.is_some_and(|at| at > answered.asked) {
+        if device.reported > answered.asked {
             return false;
         }
         device.do_not_disturb = one.do_not_disturb.unwrap_or(device.do_not_disturb);
@@ -378,9 +384,12 @@ impl Model {
         self.forgotten = self.calls.forgotten;
         let touched = self.calls.take_touched();
         for ext in &touched {
-            let in_call = self.calls.of(ext).next().is_some();
+            let free = by_calls(self.calls.of(ext).filter_map(|(_, leg)| leg.state)).is_none();
+            let out_of_calls = self.calls.of(ext).next().is_none();
             if let Some(device) = self.device(ext) {
-                device.seen_free |= !in_call;
+                device.seen_free |= free;
+                // What was said of it was said of the call that is over.
+                device.presence = device.presence.filter(|presence| !(out_of_calls && presence.is_in_call()));
             }
         }
         self.tell_devices(touched, resync, now, out);

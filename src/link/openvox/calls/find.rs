@@ -9,7 +9,7 @@ use crate::link::openvox::translate::Action;
 pub(super) enum Found {
     Live(usize),
     /// It comes late.
-    Ended,
+    Ended(usize),
     Nothing,
 }
 
@@ -24,8 +24,9 @@ impl Calls {
         if let Some(at) = self.live.iter().position(exact) {
             return Found::Live(at);
         }
-        if self.ended.iter().any(|ended| ids.iter().any(|id| ended.ids.iter().any(|known| known == id))) {
-            return Found::Ended;
+        let was = |ended: &Ended| ids.iter().any(|id| ended.ids.iter().any(|known| known == id));
+        if let Some(at) = self.ended.iter().position(was) {
+            return Found::Ended(at);
         }
         let close = |call: &Call| {
             (!begins || call.ends.is_none()) && self.close(&ids, call.ids.iter()) && same_parties(&keys, &call.names)
@@ -39,8 +40,8 @@ impl Calls {
                 && self.close(&ids, ended.ids.iter())
                 && same_parties(&keys, &ended.names)
         };
-        if self.ended.iter().any(just_ended) {
-            return Found::Ended;
+        if let Some(at) = self.ended.iter().position(just_ended) {
+            return Found::Ended(at);
         }
         let only = |fits: &dyn Fn(&Call) -> bool| {
             let mut fitting = self.live.iter().enumerate().filter(|(_, call)| fits(call)).map(|(at, _)| at);

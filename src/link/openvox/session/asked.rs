@@ -37,7 +37,7 @@ impl Session {
         }
         let (service, body) = (self.site.service("login").to_owned(), control::login(&self.site, control));
         let deadline = now + self.common.deadline;
-        let request = Request { purpose: Purpose::Login, service, body, asked: now, deadline, again: false, login: 0 };
+        let request = Request { purpose: Purpose::Login, service, body, asked: 0, deadline, again: false, login: 0 };
         self.requests.push_first(request);
         self.pump(now);
     }
@@ -63,7 +63,7 @@ impl Session {
             Purpose::Job(job) => self.jobs.get(job).map_or(now, |job| job.deadline),
             _ => now + self.common.deadline,
         };
-        self.requests.push(Request { purpose, service, body, asked: now, deadline, again: false, login: 0 });
+        self.requests.push(Request { purpose, service, body, asked: 0, deadline, again: false, login: 0 });
     }
 
     fn ask_list(&mut self, now: Instant) {
@@ -106,7 +106,7 @@ impl Session {
             let base = if login { &control.login_path } else { &control.path };
             let token = if login { None } else { self.token.as_ref() };
             let target = control::target(control, base, &request.service, token);
-            request.asked = now;
+            request.asked = self.model.reports;
             request.login = self.logins;
             let http = HttpRequest {
                 id: RequestId(0),
@@ -202,7 +202,7 @@ impl Session {
         if request.purpose != Purpose::Login && !request.again && self.token_is_gone(&reply) {
             request.again = true;
             let latest = request.login == self.logins;
-            self.requests.push_first(request);
+            self.requests.push(request);
             if !latest {
                 return; // It was asked with the token before this one.
             }
@@ -234,9 +234,10 @@ impl Session {
             },
             Ok(Reply::Failed { code }) => {
                 let said = control::failed_text(&code);
-                if LOGIN_REFUSED.contains(&code.as_str()) {
-                    self.bar_login(&said, now);
+                if !LOGIN_REFUSED.contains(&code.as_str()) {
+                    return self.down(Down::Refused { said: format!("{said}; check the settings of `control`") });
                 }
+                self.bar_login(&said, now);
                 let said = format!("{said}; check `control.user` and `control.secret`");
                 return self.down(Down::Refused { said });
             }
@@ -312,7 +313,7 @@ impl Session {
         if request.purpose == Purpose::List { self.ask_list(now) } else { self.ask_heartbeat(now) }
     }
 
-    fn listed(&mut self, reply: &Value, asked: Instant, now: Instant) {
+    fn listed(&mut self, reply: &Value, asked: u64, now: Instant) {
         let State::Live(live) = &mut self.state else { return };
         let Some(listed) = control::listed(reply) else {
             let service = self.site.service("extensions");

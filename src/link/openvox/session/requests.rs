@@ -22,7 +22,8 @@ pub(super) struct Request {
     /// Path below the API's own.
     pub(super) service: String,
     pub(super) body: Value,
-    pub(super) asked: Instant,
+    /// How many reports had come when it was sent.
+    pub(super) asked: u64,
     pub(super) deadline: Instant,
     /// It was refused once for its token.
     pub(super) again: bool,
