@@ -181,8 +181,18 @@ impl Run {
 /// A report that a PBX may well send.
 fn likely(action: usize, seed: usize) -> String {
     let actions = [
-        "ALERT", "RING", "ANSWER", "ANSWERED", "BYE", "CallFailed", "Tranfer", "Invite", "CallStatus", "BootUp",
-        "ConfigChange", "NewCdr",
+        "ALERT",
+        "RING",
+        "ANSWER",
+        "ANSWERED",
+        "BYE",
+        "CallFailed",
+        "Tranfer",
+        "Invite",
+        "CallStatus",
+        "BootUp",
+        "ConfigChange",
+        "NewCdr",
     ];
     let parties = [
         r#""ext":{"extid":["101","102"]}"#,

@@ -64,7 +64,7 @@ pub struct OpenvoxControl {
     pub login_path: String,
     /// `report_version`: the format of reports asked for. Default `0.0.1`, `1.0.2` and `2.0.0`; an empty text asks for none.
     pub report_version: Option<String>,
-    /// `report_url`: where reports are to go. Default: our address as the PBX sees it, with `path_secret` as path.
+    /// `report_url`: where reports are to go, `path_secret` following it. Default: our address as the PBX sees it.
     pub report_url: Option<String>,
     /// `report_port`: the port of it. Default the port of `listen`.
     pub report_port: u16,
@@ -145,7 +145,7 @@ const CLEAR_AFTER: RangeInclusive<Duration> = Duration::from_millis(500)..=Durat
 const RESYNC: RangeInclusive<Duration> = Duration::from_secs(30)..=Duration::from_secs(86_400);
 const POLL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
 const TEN_MINUTES: Duration = Duration::from_secs(600);
-const PATH_SECRET_BYTES: RangeInclusive<usize> = 8..=128;
+const PATH_SECRET_BYTES: RangeInclusive<usize> = 6..=128;
 const SCHEMES: &[(Scheme, u16)] = &[(Scheme::Http, 9011), (Scheme::Https, 8088)];
 
 impl OpenvoxLink {
@@ -295,7 +295,14 @@ fn path_secret(section: &Section<'_>) -> Option<Option<Secret>> {
 fn control(item: Item<'_>, listen_port: u16) -> Option<OpenvoxControl> {
     let section = item.section()?;
     let server = match section.item("url") {
-        Some(item) => address::read(&item, SCHEMES, "openvox"),
+        Some(item) => address::read(&item, SCHEMES, "openvox").filter(|server| {
+            let bare = server.path == "/";
+            if !bare {
+                let expected = "an address without a path, which has keys of its own: path, login_path".to_owned();
+                item.fault(Problem::Value { expected, found: format!("{:?}", server.path), nearest: None });
+            }
+            bare
+        }),
         None => {
             section.missing("url", address::expected(SCHEMES));
             None

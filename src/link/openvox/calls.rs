@@ -124,6 +124,7 @@ impl Calls {
 
     /// A report of a call; `false` where it is of none, or of one that is over.
     pub(super) fn report(&mut self, action: Action, report: &Report, tell: &mut Tell<'_>) -> bool {
+        self.forget_ended(tell.now);
         let at = match self.find(action, report, tell.now) {
             Found::Live(at) => at,
             Found::Ended(at) => return self.late(at, action, report, tell),
@@ -430,6 +431,12 @@ impl Calls {
         self.ended.push_back(Ended { ids, names, at: now, untold: Vec::new() });
     }
 
+    fn forget_ended(&mut self, now: Instant) {
+        while self.ended.front().is_some_and(|ended| ended.at + OPENVOX_ENDED_KEPT <= now) {
+            self.ended.pop_front();
+        }
+    }
+
     fn touch(&mut self, key: &Key) {
         if let Key::Ext(ext) = key
             && !self.touched.contains(ext)
@@ -503,7 +510,7 @@ impl Calls {
     }
 
     pub(super) fn handle_timeout(&mut self, tell: &mut Tell<'_>) {
-        self.ended.retain(|ended| tell.now < ended.at + OPENVOX_ENDED_KEPT);
+        self.forget_ended(tell.now);
         while let Some(at) =
             self.live.iter().position(|call| call.deadline().is_some_and(|deadline| deadline <= tell.now))
         {

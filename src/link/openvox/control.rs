@@ -115,7 +115,12 @@ pub(super) fn heartbeat(site: &OpenvoxLink, control: &OpenvoxControl, common: &L
 /// `port`, and `url` with its `urltag`: 1 for an address with its port, 0 for a path at the address we call from.
 fn where_to_report(site: &OpenvoxLink, control: &OpenvoxControl, body: &mut Map<String, Value>) {
     body.insert("port".into(), json!(control.report_port.to_string()));
-    let url = control.report_url.clone().or_else(|| site.path_secret.as_ref().map(|it| it.expose().to_owned()));
+    let secret = site.path_secret.as_ref().map(Secret::expose);
+    let url = match (&control.report_url, secret) {
+        (Some(url), Some(secret)) if !url.ends_with(secret) => Some(format!("{}/{secret}", url.trim_end_matches('/'))),
+        (Some(url), _) => Some(url.clone()),
+        (None, secret) => secret.map(str::to_owned),
+    };
     if let Some(url) = url {
         body.insert("urltag".into(), json!(u8::from(url.contains(':'))));
         body.insert("url".into(), json!(url));

@@ -557,11 +557,7 @@ fn state_word(state: Option<ConnectionState>) -> &'static str {
 }
 
 fn names<'a>(parts: impl Iterator<Item = &'a (&'a Call, &'a Leg)>) -> String {
-    let names: Vec<String> = parts
-        .map(|(call, leg)| format!("{} ({})", call.connection(&leg.key), state_word(leg.state)))
-        .collect();
+    let names: Vec<String> =
+        parts.map(|(call, leg)| format!("{} ({})", call.connection(&leg.key), state_word(leg.state))).collect();
     names.join(", ")
 }
-
-#[cfg(test)]
-mod tests;

@@ -50,7 +50,11 @@ fn every_dialogue_goes_as_it_is_written() {
         for (number, (written, came)) in text.lines().zip(played.lines()).enumerate() {
             assert!(bless || written == came, "{} line {}:\n  {written}\ncame\n  {came}", path.display(), number + 1);
         }
-        assert!(bless || text.lines().count() == played.lines().count(), "{}: the end differs:\n{played}", path.display());
+        assert!(
+            bless || text.lines().count() == played.lines().count(),
+            "{}: the end differs:\n{played}",
+            path.display()
+        );
     }
 }
 
@@ -222,7 +226,9 @@ impl Dialogue {
 
 fn shown(output: &Output) -> String {
     match output {
-        Output::Answer { status, body, .. } => format!("> {status} {}", String::from_utf8_lossy(body)).trim().to_owned(),
+        Output::Answer { status, body, .. } => {
+            format!("> {status} {}", String::from_utf8_lossy(body)).trim().to_owned()
+        }
         Output::Request(request) => {
             let body = String::from_utf8_lossy(&request.body);
             format!(">> {} {}{} {body}", request.method, request.server, request.target)

@@ -1,4 +1,4 @@
-//! Recorded reports: what each is read as. `NAME.out` lies beside each; `LAMPLIGHTER_BLESS=1` writes them anew.
+//! Recorded reports: what each is read as. `NAME.json.out` or `NAME.http.out` lies beside each; `LAMPLIGHTER_BLESS=1` writes them anew.
 //!
 //! A recording is a whole HTTP request (`.http`) or a body (`.json`). The document's bodies go through the HTTP reader as
 //! well, under the head it prints, at every split.
@@ -30,7 +30,10 @@ fn every_recording_reads_the_same_at_every_split() {
             assert_eq!(read(&bytes, random.usize(1..80), &path), whole, "{}, at random splits", path.display());
         }
         let report = codec::decode(&whole.body).unwrap_or_else(|unread| panic!("{}: {unread}", path.display()));
-        compare(&path.with_extension("out"), &format!("{}{}", request(&whole), described(&report)));
+        compare(
+            &PathBuf::from(format!("{}.out", path.display())),
+            &format!("{}{}", request(&whole), described(&report)),
+        );
         let again = codec::decode(report.native().as_bytes()).unwrap();
         assert_eq!((again.parties, again.callid, again.sn), (report.parties, report.callid, report.sn));
     }

@@ -28,9 +28,7 @@ impl Calls {
         if let Some(at) = self.ended.iter().position(was) {
             return Found::Ended(at);
         }
-        let close = |call: &Call| {
-            (!begins || call.ends.is_none()) && self.close(&ids, call.ids.iter()) && same_parties(&keys, &call.names)
-        };
+        let close = |call: &Call| self.close(&ids, call.ids.iter()) && same_parties(&keys, &call.names);
         if let Some(at) = self.live.iter().position(close) {
             return Found::Live(at);
         }
