@@ -140,7 +140,7 @@ pub const AMI_SNAPSHOT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Parties of one report; a report with more is counted as no report of this family.
 pub const OPENVOX_PARTIES_MAX: usize = 32;
 /// Bytes of a number, an id or a word in a report; a report with a longer one is counted as none of this family.
-pub const OPENVOX_TEXT_BYTES_MAX: usize = 256;
+pub const OPENVOX_TEXT_BYTES_MAX: usize = 128;
 /// Calls followed on one PBX; past it the oldest is ended as far as we know, and a resync is asked for.
 pub const OPENVOX_CALLS_MAX: usize = 2048;
 /// Ids that name one call; past it the oldest but its root is forgotten.
@@ -162,6 +162,8 @@ pub const OPENVOX_DEVICES_MAX: usize = 4096;
 pub const OPENVOX_SEEN_MAX: usize = 1024;
 /// Call records kept for `get-call-history`; past it the oldest is forgotten.
 pub const OPENVOX_RECORDS_MAX: usize = 1000;
+/// Bytes of a call record kept as the PBX wrote it; of a longer one only what it means is kept.
+pub const OPENVOX_RECORD_BYTES_MAX: usize = 4096;
 /// Extensions asked for in one poll for hold; those past it are asked for in the next.
 pub const OPENVOX_POLL_MAX: usize = 32;
 /// After a login refused for its password, or while locked out, nothing is sent for so long: PBXs lock an address out

@@ -202,7 +202,7 @@ fn likely(action: usize, seed: usize) -> String {
         r#""members":[{"ext":{"number":"101","memberstatus":"HOLD"}},{"ext":{"number":"102","memberstatus":"BYE"}}]"#,
         r#""extension":"101","status":"Idle""#,
     ];
-    let action = if seed % 11 == 0 { "ExtensionStatus" } else { actions[action % actions.len()] };
+    let action = if seed.is_multiple_of(11) { "ExtensionStatus" } else { actions[action % actions.len()] };
     let parties = parties[seed % parties.len()];
     format!(r#"{{"action":"{action}","callid":"158994851{}.17{}",{parties}}}"#, seed % 4, seed % 90)
 }

@@ -108,10 +108,9 @@ impl Calls {
             };
             let call = &mut self.live[at];
             let key = Key::from_word(party);
-            match key {
-                Key::Inbound => call.inbound = Some(root.to_owned()),
-                Key::Outbound => call.outbound = Some(root.to_owned()),
-                Key::Ext(_) => {}
+            if key == Key::Inbound {
+                // An outgoing call may be named by another id than its trunk's.
+                call.inbound = Some(root.to_owned());
             }
             call.direction = call.direction.or(connection.direction);
             call.calling = call.calling.take().or_else(|| connection.calling.clone());

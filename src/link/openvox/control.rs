@@ -43,7 +43,7 @@ pub(super) fn read(response: &HttpResponse) -> Reply {
     let code = ["errno", "errcode"].iter().find_map(|name| fields.get(*name)).and_then(text_of);
     let failed = fields.get("status").and_then(Value::as_str).is_some_and(|it| it.eq_ignore_ascii_case("failed"));
     match code {
-        Some(code) if failed || code.trim_start_matches('0') != "" => Reply::Failed { code },
+        Some(code) if failed || !code.trim_start_matches('0').is_empty() => Reply::Failed { code },
         None if failed => Reply::Failed { code: "none".to_owned() },
         _ => Reply::Success(value),
     }

@@ -3,7 +3,8 @@
 //! An extension's state follows from its calls where reports tell of any, and from what the PBX says of the extension
 //! otherwise: firmware that sends no ring reports still sends `ExtensionStatus`. Registration is hidden by a live call.
 //! Reports and answers overlap: an answer says nothing of an extension that a report named after it was asked for, so
-//! either order gives the same state. An extension reported idle against its calls is believed after `clear_after`.
+//! either order gives the same state. An extension reported idle, or talking, against its calls is believed after
+//! `clear_after`: the report of the call's end, or answer, was lost or is never sent.
 //! Bounds: [`OPENVOX_DEVICES_MAX`] extensions; past it new ones are counted and left out.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -46,8 +47,8 @@ struct Device {
     do_not_disturb: bool,
     /// Which report named it last.
     reported: u64,
-    /// Since when it is said to be idle although calls say otherwise.
-    idle_since: Option<Instant>,
+    /// Since when it is said to be idle, or to talk, although its calls say otherwise.
+    doubted_since: Option<Instant>,
     /// A call of its was seen to end: it is there, and free.
     seen_free: bool,
 }
@@ -134,7 +135,7 @@ impl Model {
                 for ext in report.exts() {
                     if let Some(device) = self.device(ext) {
                         device.reported = reports;
-                        device.idle_since = None;
+                        device.doubted_since = None;
                     }
                 }
                 self.with_calls(false, now, out, |calls, tell| calls.report(action, report, tell));
@@ -149,11 +150,17 @@ impl Model {
             return false;
         };
         let Some(presence) = report.text("status").as_deref().and_then(presence) else { return false };
-        let (in_call, reports) = (self.calls.of(&ext).next().is_some(), self.reports);
+        let reports = self.reports;
+        let by_calls = by_calls(self.calls.of(&ext).filter_map(|(_, leg)| leg.state));
+        let doubted = match presence {
+            Presence::Idle => by_calls.is_some(),
+            Presence::Busy => by_calls == Some(DeviceState::Ringing),
+            _ => false,
+        };
         if let Some(device) = self.device(&ext) {
             device.reported = reports;
             device.presence = Some(presence);
-            device.idle_since = (in_call && presence == Presence::Idle).then_some(now);
+            device.doubted_since = doubted.then_some(now);
         }
         self.tell_devices([ext], false, now, out);
         true
@@ -204,7 +211,7 @@ impl Model {
         }
         device.do_not_disturb = one.do_not_disturb.unwrap_or(device.do_not_disturb);
         device.presence = one.presence.or(device.presence);
-        device.idle_since = None;
+        device.doubted_since = None;
         match one.presence {
             Some(Presence::Idle | Presence::Out) => {
                 self.with_calls(answered.resync, now, out, |calls, tell| calls.idle(&one.ext, tell));
@@ -294,20 +301,24 @@ impl Model {
     // ---- timers --------------------------------------------------------------------------------
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let doubted = self.devices.values().filter_map(|device| device.idle_since).min();
+        let doubted = self.devices.values().filter_map(|device| device.doubted_since).min();
         [self.calls.poll_timeout(), doubted.map(|since| since + self.clear_after)].into_iter().flatten().min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut VecDeque<Event>) {
         self.with_calls(false, now, out, |calls, tell| calls.handle_timeout(tell));
-        let over = |device: &Device| device.idle_since.is_some_and(|since| since + self.clear_after <= now);
-        let idle: Vec<DeviceId> =
+        let over = |device: &Device| device.doubted_since.is_some_and(|since| since + self.clear_after <= now);
+        let doubted: Vec<DeviceId> =
             self.devices.iter().filter(|(_, device)| over(device)).map(|(id, _)| id.clone()).collect();
-        for id in idle {
-            if let Some(device) = self.devices.get_mut(&id) {
-                device.idle_since = None;
-            }
-            self.with_calls(false, now, out, |calls, tell| calls.idle(id.as_str(), tell));
+        for id in doubted {
+            let presence = self.devices.get_mut(&id).and_then(|device| {
+                device.doubted_since = None;
+                device.presence
+            });
+            self.with_calls(false, now, out, |calls, tell| match presence {
+                Some(Presence::Busy) => calls.talks(id.as_str(), tell),
+                _ => calls.idle(id.as_str(), tell),
+            });
             self.tell_devices([id.as_str().to_owned()], false, now, out);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Times: the PBX writes local time without a zone, but its call id begins with the epoch second of the same moment, so
 //! the record's time is that; where the id is no such id, the PBX's text stands as it is.
-//! Bounds: [`OPENVOX_RECORDS_MAX`], past it the oldest is forgotten. Kept in memory: a restart of the gateway begins anew,
+//! Bounds: [`OPENVOX_RECORDS_MAX`], past it the oldest is forgotten; [`OPENVOX_RECORD_BYTES_MAX`] of each as it came. Kept in memory: a restart of the gateway begins anew,
 //! while the log has every record as `pbx.native`.
 
 use std::collections::VecDeque;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::codec::Report;
 use crate::clock::Timestamp;
-use crate::limits::OPENVOX_RECORDS_MAX;
+use crate::limits::{OPENVOX_RECORD_BYTES_MAX, OPENVOX_RECORDS_MAX};
 
 #[derive(Debug, Default)]
 pub(super) struct Records {
@@ -46,7 +46,8 @@ impl Records {
             _ => (None, text("callfrom")),
         };
         let at = began(report);
-        let native: Value = serde_json::from_str(&report.native()).unwrap_or(Value::Null);
+        let native = Some(report.native()).filter(|native| native.len() <= OPENVOX_RECORD_BYTES_MAX);
+        let native: Option<Value> = native.and_then(|native| serde_json::from_str(&native).ok());
         let shown = json!({
             "time": at.map(|at| at.to_string()).or_else(|| text("timestart")),
             "device": device,
@@ -121,6 +122,16 @@ mod tests {
         assert_eq!(of("103")["calls"].as_array().unwrap().len(), 0);
         let later = Asked { from: Some(Timestamp(1_589_958_683_000)), ..Asked::default() };
         assert_eq!(records.find(&later)["calls"].as_array().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_record_too_long_to_keep_as_it_came_keeps_what_it_means() {
+        let mut records = Records::default();
+        let long =
+            record(0).replace(r#""pincode":"77""#, &format!(r#""x":"{}""#, "y".repeat(OPENVOX_RECORD_BYTES_MAX)));
+        records.keep(&decode(long.as_bytes()).unwrap());
+        let all = records.find(&Asked::default());
+        assert_eq!((&all["calls"][0]["native"], &all["calls"][0]["called"]), (&Value::Null, &json!("102")));
     }
 
     #[test]
