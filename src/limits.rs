@@ -147,6 +147,46 @@ pub const OLSSOO_JSON_DEPTH_MAX: usize = 8;
 pub const OLSSOO_ENVELOPES_MAX: usize = 64;
 /// Records of a call history that are passed on; further ones are left out.
 pub const OLSSOO_HISTORY_MAX: usize = 1000;
+// ---- OpenVox and Yeastar -----------------------------------------------------------------------
+
+/// Parties of one report; a report with more is counted as no report of this family.
+pub const OPENVOX_PARTIES_MAX: usize = 32;
+/// Bytes of a number, an id or a word in a report; a report with a longer one is counted as none of this family.
+pub const OPENVOX_TEXT_BYTES_MAX: usize = 128;
+/// Calls followed on one PBX; past it the oldest is ended as far as we know, and a resync is asked for.
+pub const OPENVOX_CALLS_MAX: usize = 2048;
+/// Ids that name one call; past it the oldest but its root is forgotten.
+pub const OPENVOX_CALL_IDS_MAX: usize = 32;
+/// Extensions and trunk sides of one call; past it a further one is left out.
+pub const OPENVOX_CALL_PARTIES_MAX: usize = 64;
+/// Calls remembered after their end, so that a late report of one does not begin another; past it the oldest is forgotten.
+pub const OPENVOX_ENDED_MAX: usize = 1024;
+/// How long an ended call is remembered.
+pub const OPENVOX_ENDED_KEPT: Duration = Duration::from_secs(600);
+/// A call nobody answered, and one that was answered, without a report for so long: its end was lost, and is told.
+pub const OPENVOX_SETUP_QUIET_MAX: Duration = Duration::from_secs(600);
+pub const OPENVOX_CALL_QUIET_MAX: Duration = Duration::from_secs(24 * 3600);
+/// After a transfer, for the report of who got the call; past it the call ends as any other does.
+pub const OPENVOX_TRANSFER_WAIT: Duration = Duration::from_secs(30);
+/// Extensions followed on one PBX; past it new ones are counted and left out.
+pub const OPENVOX_DEVICES_MAX: usize = 4096;
+/// Reports remembered to tell a repeat; past it the oldest is forgotten.
+pub const OPENVOX_SEEN_MAX: usize = 1024;
+/// Call records kept for `get-call-history`; past it the oldest is forgotten.
+pub const OPENVOX_RECORDS_MAX: usize = 1000;
+/// Bytes of a call record kept as the PBX wrote it; of a longer one only what it means is kept.
+pub const OPENVOX_RECORD_BYTES_MAX: usize = 4096;
+/// Extensions asked for in one poll for hold; those past it are asked for in the next.
+pub const OPENVOX_POLL_MAX: usize = 32;
+/// After a login refused for its password, or while locked out, nothing is sent for so long: PBXs lock an address out
+/// for this long after five.
+pub const OPENVOX_LOGIN_PAUSE: Duration = Duration::from_secs(600);
+/// Requests of the control API under way; one more waits.
+pub const OPENVOX_REQUESTS_MAX: usize = 6;
+/// Least time between two lists asked for because the PBX's configuration changed; one asked for sooner waits.
+pub const OPENVOX_RESYNC_PAUSE: Duration = Duration::from_secs(5);
+/// Bytes of the PBX's own words in an error.
+pub const OPENVOX_SAID_BYTES_MAX: usize = 160;
 
 // ---- log ---------------------------------------------------------------------------------------
 
@@ -329,3 +369,5 @@ const _: () =
     assert!(LOG_RECORD_BYTES_MAX / LOG_VALUE_BYTES_MAX < u16::MAX as usize, "a record's parts can be counted");
 const _: () = assert!(LOG_BATCH_BYTES_MAX as u64 <= LOG_EPOCH_BYTES_MAX, "a batch fits an epoch");
 const _: () = assert!(API_LIST_MAX <= LOG_READ_ENTRIES_MAX, "a list answer is one read");
+const _: () =
+    assert!(OPENVOX_REQUESTS_MAX <= LINK_REQUESTS_MAX, "no request of a control API is turned away for another");

@@ -23,8 +23,8 @@ mod units;
 pub use fault::{Fault, Problem};
 pub use file::load;
 pub use link::{
-    Account, ActionForm, Address, AgentNames, AmiLink, ClientCert, Dialect, Link, Login, OlssooLink, Rest, RestForm,
-    Scheme, TlsSettings,
+    Account, ActionForm, Address, AgentNames, AmiLink, ClientCert, ControlApi, Dialect, Link, Login, Net,
+    OPENVOX_SERVICES, OlssooLink, OpenvoxControl, OpenvoxLink, Rest, RestForm, Scheme, TlsSettings, is_service_path,
 };
 pub use pattern::PatternOverride;
 pub use units::{parse_colour, parse_duration, parse_size, show_duration, show_size};

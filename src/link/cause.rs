@@ -45,7 +45,6 @@ pub(super) fn csta(code: u32) -> Cause {
 }
 
 /// A SIP status, or the words of an OpenVox or Yeastar report: `480`, `486 Busy Here`, `DND`.
-#[allow(dead_code, reason = "its dialect follows")]
 pub(super) fn reason(said: &str) -> Cause {
     let said = said.trim();
     let digits = said.bytes().take_while(u8::is_ascii_digit).count();

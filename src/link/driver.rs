@@ -319,11 +319,7 @@ impl LinkDriver {
             tokio::select! {
                 () = stopped(&mut self.stop) => {
                     self.session.handle_stop(self.clock.now());
-                    while let Some(output) = self.session.poll_output() {
-                        if let Output::Send(bytes) = output {
-                            let _ = write.push(bytes); // a peer that does not read hears no goodbye
-                        }
-                    }
+                    self.say_goodbye(write).await;
                     return End::Stopped;
                 }
                 heard = read.next(&mut buffer) => {
@@ -380,6 +376,21 @@ impl LinkDriver {
                 }
             }
         }
+    }
+
+    /// What the session wants sent at its end; a peer that does not take it is not waited for.
+    async fn say_goodbye(&mut self, write: &mut Writer) {
+        let mut requests = Vec::new();
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                Output::Send(bytes) => drop(write.push(bytes)),
+                Output::Request(request) if requests.len() < LINK_REQUESTS_MAX => {
+                    requests.push(http::perform(Arc::clone(&self.places.connect), request));
+                }
+                _ => {}
+            }
+        }
+        let _ = timeout(LINK_GOODBYE_WAIT, futures_util::future::join_all(requests)).await;
     }
 
     fn take(&mut self, heard: Heard) -> Result<(), Down> {
@@ -445,18 +456,19 @@ impl LinkDriver {
         let over = sleep(pause);
         tokio::pin!(over);
         loop {
+            // Calls that reports tell of go on while the link is down, and so do their timers.
+            let timer = self.session.poll_timeout().filter(|_| hands.server.is_some());
             tokio::select! {
                 () = &mut over => return Ok(()),
                 () = stopped(&mut self.stop) => return Err(Stopped),
                 Some(order) = self.orders.recv() => refuse(order),
                 _ = flushed.changed(), if !hands.answers.is_empty() => hands.answer(*flushed.borrow_and_update()),
-                pushed = hands.pushed() => {
-                    self.report(hands, pushed);
-                    let at = self.clock.timestamp();
-                    while let Some(output) = self.session.poll_output() {
-                        self.carry(hands, output, at).await?;
-                    }
-                }
+                pushed = hands.pushed() => self.report(hands, pushed),
+                () = at(timer) => self.session.handle_timeout(self.clock.now()),
+            }
+            let received = self.clock.timestamp();
+            while let Some(output) = self.session.poll_output() {
+                self.carry(hands, output, received).await?;
             }
         }
     }

@@ -11,6 +11,7 @@ pub mod figures;
 pub mod known;
 pub mod native;
 pub mod olssoo;
+pub mod openvox;
 pub mod push;
 pub mod service;
 pub mod session;

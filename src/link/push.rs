@@ -265,7 +265,7 @@ mod tests {
             let first = decoder.push(&text[..split]).unwrap();
             assert_eq!(first, None, "at {split}");
             let report = decoder.push(&text[split..]).unwrap().unwrap();
-            assert_eq!(report.body, b"{\"a\":\"\r\n\r\n\"", "at {split}");
+            assert_eq!(report.body, b"{\"a\":\"\r\n\r\n\"}", "at {split}");
             assert_eq!(decoder.pending(), 0);
             assert_eq!(decoder.push(text), Ok(None), "a connection carries one request");
         }

@@ -3,3 +3,4 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "an expectation that fails is a test that fails")]
 
 mod olssoo;
+mod openvox;

@@ -8,10 +8,12 @@
 mod address;
 mod ami;
 mod olssoo;
+mod openvox;
 
 pub use address::{Address, Scheme};
 pub use ami::{AgentNames, AmiLink, Login};
 pub use olssoo::{ActionForm, OlssooLink, Rest, RestForm};
+pub use openvox::{ControlApi, Net, OpenvoxControl, OpenvoxLink, SERVICES as OPENVOX_SERVICES, is_service_path};
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -72,6 +74,7 @@ pub struct Account {
 pub enum Dialect {
     Ami(AmiLink),
     Olssoo(OlssooLink),
+    Openvox(OpenvoxLink),
 }
 
 impl Dialect {
@@ -79,6 +82,7 @@ impl Dialect {
         match self {
             Self::Ami(_) => "ami",
             Self::Olssoo(_) => "olssoo",
+            Self::Openvox(_) => "openvox",
         }
     }
 }
@@ -101,11 +105,11 @@ struct Kind {
 /// Where a link leads, for what a dialect decides by it.
 struct Places<'a> {
     addresses: &'a [Address],
-    #[allow(dead_code, reason = "no dialect that listens decides by it")]
     listen: Option<SocketAddr>,
 }
 
-const KINDS: &[Kind] = &[AMI, OLSSOO];
+/// In the order of the interface.
+const KINDS: &[Kind] = &[AMI, OLSSOO, OPENVOX];
 
 const AMI: Kind = Kind {
     name: "ami",
@@ -125,6 +129,16 @@ const OLSSOO: Kind = Kind {
     keys: olssoo::KEYS,
     tls_elsewhere: true,
     read: |section, places| olssoo::read(section, places.addresses).map(Dialect::Olssoo),
+};
+
+const OPENVOX: Kind = Kind {
+    name: "openvox",
+    schemes: &[],
+    listens: true,
+    heartbeat: Duration::from_secs(600),
+    keys: openvox::KEYS,
+    tls_elsewhere: true,
+    read: |section, places| openvox::read(section, places).map(Dialect::Openvox),
 };
 
 const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);

@@ -88,7 +88,9 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Wish, String> {
         Some("nexuscube") => (Wish::Nexuscube, &["--contrary"]),
         Some("openvox") => (Wish::Openvox, &["--yeastar", "--reports"]),
         Some("--help" | "-h") | None => return Ok(Wish::Help),
-        Some(other) => return Err(format!("unknown PBX {other:?}, expected ami, centrex, nexuscube, olssoo or openvox")),
+        Some(other) => {
+            return Err(format!("unknown PBX {other:?}, expected ami, centrex, nexuscube, olssoo or openvox"));
+        }
     };
     let mut options = Options::default();
     while let Some(option) = arguments.next() {
