@@ -21,7 +21,9 @@ mod units;
 
 pub use fault::{Fault, Problem};
 pub use file::load;
-pub use link::{Account, Address, AgentNames, AmiLink, ClientCert, Dialect, Link, Login, Scheme, TlsSettings};
+pub use link::{
+    Account, Address, AgentNames, AmiLink, AmiServices, ClientCert, Dialect, Link, Login, Scheme, TlsSettings,
+};
 pub use pattern::PatternOverride;
 pub use units::{parse_colour, parse_duration, parse_size, show_duration, show_size};
 

@@ -7,13 +7,13 @@ use lamp_pattern::{Colour, Pattern};
 use tokio::sync::watch;
 
 use crate::api::{self, Scopes, TokenVerifier};
-use crate::config::{self, AgentNames, AmiLink, Config, Dialect};
+use crate::config::{self, AgentNames, AmiLink, AmiServices, Config, Dialect};
 use crate::event::{LinkId, Seq};
 use crate::lamp::{LampSettings, Patterns};
 use crate::link::Session;
-use crate::link::ami;
 use crate::link::ami::model::{AgentNaming, Model, ModelSettings};
 use crate::link::ami::session::{LoginMethod, SessionSettings};
+use crate::link::ami::{self, ForwardSettings, ServiceSettings};
 use crate::link::known::Known;
 use crate::log::cursor::Cursors;
 use crate::log::driver::{LogHealth, LogStats};
@@ -51,7 +51,28 @@ fn ami_session(id: &LinkId, link: &config::Link, ami: &AmiLink, known: Known, se
         deadline: link.deadline,
         resync_every: ami.resync_every,
     };
-    ami::session::Session::new(settings, Model::new(model, id.clone(), known), seed)
+    let services = ami_services(&ami.services, ami.do_not_disturb.clone());
+    ami::session::Session::new(settings, Model::new(model, id.clone(), known), seed).with_services(services)
+}
+
+fn ami_services(site: &AmiServices, do_not_disturb: Option<String>) -> ServiceSettings {
+    ServiceSettings {
+        dial_context: site.dial_context.clone(),
+        dial_priority: site.dial_priority,
+        ring_time: site.ring_time,
+        conference: site.conference.clone(),
+        recording: site.recording.clone(),
+        do_not_disturb,
+        pickup: site.pickup.clone(),
+        group_pickup: site.group_pickup.clone(),
+        forward: ForwardSettings {
+            always: site.forward_always.clone(),
+            busy: site.forward_busy.clone(),
+            no_answer: site.forward_no_answer.clone(),
+            simultaneous: site.forward_simultaneous.clone(),
+            off: site.forward_off.clone(),
+        },
+    }
 }
 
 pub(super) fn lamp_settings(config: &Config) -> LampSettings {

@@ -9,7 +9,7 @@ mod address;
 mod ami;
 
 pub use address::{Address, Scheme};
-pub use ami::{AgentNames, AmiLink, Login};
+pub use ami::{AgentNames, AmiLink, AmiServices, Login};
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::session::Session;
 use crate::clock::Instant;
-use crate::link::service::{ServiceCall, ServiceFault};
+use crate::link::service::ServiceCall;
 use crate::link::session::{Abilities, Output, Tally, Tells, Told, Transport};
 
 /// What an Asterisk tells over its manager interface.
@@ -29,9 +29,8 @@ impl crate::link::Session for Session {
         Self::handle_bytes(self, bytes, now);
     }
 
-    fn handle_call(&mut self, call: ServiceCall, _now: Instant) {
-        let why = format!("{} is not offered over AMI", call.service);
-        self.outputs.push_back(Output::Served { id: call.id, outcome: Err(ServiceFault::NotSupported { why }) });
+    fn handle_call(&mut self, call: ServiceCall, now: Instant) {
+        Self::handle_call(self, call, now);
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -68,6 +67,6 @@ impl crate::link::Session for Session {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { tells: TELLS, services: Vec::new() }
+        Abilities { tells: TELLS, services: self.services().offered() }
     }
 }

@@ -93,6 +93,11 @@ impl Pending {
         if self.awaited.contains_key(&id) { Whose::Awaited(id) } else { Whose::Late }
     }
 
+    /// The number of an ActionID of ours, answered already or not.
+    pub(super) fn number(&self, action_id: &[u8]) -> Option<ActionId> {
+        self.parse(action_id)
+    }
+
     pub(super) fn get_mut(&mut self, id: ActionId) -> Option<&mut Awaited> {
         self.awaited.get_mut(&id)
     }

@@ -19,7 +19,8 @@ impl Session {
         };
         let ping = self.ping_at();
         let model = if self.is_logged_in() { self.model.poll_timeout() } else { None };
-        [state, ping, model, self.pending.deadline()].into_iter().flatten().min()
+        let services = self.services.poll_timeout();
+        [state, ping, model, services, self.pending.deadline()].into_iter().flatten().min()
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
@@ -43,6 +44,7 @@ impl Session {
             self.tell();
         }
         self.ask_model();
+        self.serve(now);
     }
 
     fn handle_state_timeout(&mut self, now: Instant) {
