@@ -11,9 +11,9 @@ use crate::config::{self, AgentNames, AmiLink, AmiServices, Config, Dialect};
 use crate::event::{LinkId, Seq};
 use crate::lamp::{LampSettings, Patterns};
 use crate::link::Session;
+use crate::link::ami;
 use crate::link::ami::model::{AgentNaming, Model, ModelSettings};
 use crate::link::ami::session::{LoginMethod, SessionSettings};
-use crate::link::ami::{self, ForwardSettings, ServiceSettings};
 use crate::link::known::Known;
 use crate::log::cursor::Cursors;
 use crate::log::driver::{LogHealth, LogStats};
@@ -55,8 +55,8 @@ fn ami_session(id: &LinkId, link: &config::Link, ami: &AmiLink, known: Known, se
     ami::session::Session::new(settings, Model::new(model, id.clone(), known), seed).with_services(services)
 }
 
-fn ami_services(site: &AmiServices, do_not_disturb: Option<String>) -> ServiceSettings {
-    ServiceSettings {
+fn ami_services(site: &AmiServices, do_not_disturb: Option<String>) -> ami::ServiceSettings {
+    ami::ServiceSettings {
         dial_context: site.dial_context.clone(),
         dial_priority: site.dial_priority,
         ring_time: site.ring_time,
@@ -65,7 +65,7 @@ fn ami_services(site: &AmiServices, do_not_disturb: Option<String>) -> ServiceSe
         do_not_disturb,
         pickup: site.pickup.clone(),
         group_pickup: site.group_pickup.clone(),
-        forward: ForwardSettings {
+        forward: ami::ForwardSettings {
             always: site.forward_always.clone(),
             busy: site.forward_busy.clone(),
             no_answer: site.forward_no_answer.clone(),

@@ -433,7 +433,7 @@ impl Sign {
             Self::Originated { .. } | Self::Dialled => Ok(()),
             Self::Consulting { channel, .. } => Err(ServiceFault::Refused {
                 said: format!(
-                    "nothing; it took the digits of its transfer feature on {channel} and did nothing: the call must \
+                    "it took the digits of its transfer feature on {channel} and did nothing: the call must \
                      allow transfers (options t, T of Dial), and features.conf must have `atxfer`"
                 ),
                 pbx_code: None,
