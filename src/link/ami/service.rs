@@ -166,11 +166,22 @@ pub(super) enum Refused {
 #[derive(Debug)]
 pub(super) enum Sign {
     /// A channel of ours rings or is answered.
-    Originated { unique: String, call: String, connection: Option<String> },
-    /// The dialplan ran for a code.
-    Dialled,
-    /// The transferer's channel was put on hold, or left its bridge, or the target is called.
+    Originated(Originated),
+    /// The dialplan runs for a code: the Local channel that dials it, without its number, has its other half.
+    Dialled { channel: String },
+    /// The target is called by a Local channel that begins so.
     Consulting { channel: ConnectionId, target: String },
+}
+
+/// A channel of ours, as its events show it.
+#[derive(Debug)]
+pub(super) struct Originated {
+    /// The id we gave it.
+    pub(super) unique: String,
+    pub(super) call: String,
+    pub(super) connection: Option<String>,
+    /// Q.850 cause and words of its Hangup, which say more than the `Reason` of what follows.
+    pub(super) cause: Option<(String, String)>,
 }
 
 /// What the answers come to.
@@ -398,30 +409,19 @@ impl Services {
 impl Sign {
     /// What an event says about it; `ours` where it carries the action's id.
     fn shown_by(&mut self, event: &[u8], message: &Message, ours: bool) -> Option<Result<(), ServiceFault>> {
-        let channel = || message.text("Channel");
         match self {
-            Self::Originated { unique, call, connection } => {
-                if event == b"OriginateResponse" {
-                    return ours.then(|| originated(message, call, connection));
+            Self::Originated(originated) => originated.shown_by(event, message, ours),
+            Self::Dialled { channel } => match event {
+                b"LocalBridge" => {
+                    let runs = message.text("LocalOneChannel").is_some_and(|name| name.starts_with(channel.as_str()));
+                    runs.then_some(Ok(()))
                 }
-                if message.text("Uniqueid").as_deref() != Some(unique) {
-                    return None;
-                }
-                *connection = channel().map(|name| name.into_owned()).or(connection.take());
-                let rings = matches!(message.get("ChannelState"), Some(b"5" | b"6"));
-                (event == b"Newstate" && rings).then_some(Ok(()))
-            }
-            Self::Dialled if event == b"OriginateResponse" && ours => match message.get("Reason") {
-                // Any other end is the dialplan's own, which need not answer.
-                Some(b"0") => Some(Err(fault::originate_failed(message))),
-                _ => Some(Ok(())),
+                b"OriginateResponse" if ours => Some(Err(fault::originate_failed(message, None))),
+                _ => None,
             },
-            Self::Dialled => None,
-            Self::Consulting { channel: consulting, target } => {
-                let own =
-                    matches!(event, b"Hold" | b"BridgeLeave") && channel().as_deref() == Some(consulting.as_str());
-                let called = event == b"Newchannel" && channel().is_some_and(|name| name.starts_with(target.as_str()));
-                (own || called).then_some(Ok(()))
+            Self::Consulting { target, .. } => {
+                let called = message.text("Channel").is_some_and(|name| name.starts_with(target.as_str()));
+                (event == b"Newchannel" && called).then_some(Ok(()))
             }
         }
     }
@@ -430,11 +430,12 @@ impl Sign {
     fn never_shown(&self) -> Result<(), ServiceFault> {
         match self {
             // It is called still; the calls' own events tell what comes of it.
-            Self::Originated { .. } | Self::Dialled => Ok(()),
+            Self::Originated(_) | Self::Dialled { .. } => Ok(()),
             Self::Consulting { channel, .. } => Err(ServiceFault::Refused {
                 said: format!(
                     "it took the digits of its transfer feature on {channel} and did nothing: the call must \
-                     allow transfers (options t, T of Dial), and features.conf must have `atxfer`"
+                     allow transfers (options t, T of Dial), features.conf must have `atxfer`, and its prompts must be \
+                     there"
                 ),
                 pbx_code: None,
             }),
@@ -442,16 +443,40 @@ impl Sign {
     }
 }
 
-/// An OriginateResponse; a PBX that gives channels ids of its own says them here.
-fn originated(message: &Message, call: &mut String, connection: &mut Option<String>) -> Result<(), ServiceFault> {
-    if message.get("Response").is_none_or(|word| !word.eq_ignore_ascii_case(b"Success")) {
-        return Err(fault::originate_failed(message));
+impl Originated {
+    fn new(unique: String) -> Self {
+        Self { call: unique.clone(), unique, connection: None, cause: None }
     }
-    if connection.is_none() {
-        *connection = message.text("Channel").map(|name| name.into_owned());
-        if let Some(unique) = message.text("Uniqueid").filter(|unique| !unique.is_empty() && *unique != "<null>") {
-            *call = unique.into_owned();
+
+    fn shown_by(&mut self, event: &[u8], message: &Message, ours: bool) -> Option<Result<(), ServiceFault>> {
+        if event == b"OriginateResponse" {
+            return ours.then(|| self.answered(message));
         }
+        if message.text("Uniqueid").as_deref() != Some(&*self.unique) {
+            return None;
+        }
+        if let Some(name) = message.text("Channel") {
+            self.connection = Some(name.into_owned());
+        }
+        if event == b"Hangup" {
+            let words = message.text("Cause-txt").unwrap_or_default();
+            self.cause = message.text("Cause").map(|code| (code.into_owned(), words.into_owned()));
+        }
+        let rings = matches!(message.get("ChannelState"), Some(b"5" | b"6"));
+        (event == b"Newstate" && rings).then_some(Ok(()))
     }
-    Ok(())
+
+    /// An OriginateResponse; a PBX that gives channels ids of its own says them here.
+    fn answered(&mut self, message: &Message) -> Result<(), ServiceFault> {
+        if message.get("Response").is_none_or(|word| !word.eq_ignore_ascii_case(b"Success")) {
+            return Err(fault::originate_failed(message, self.cause.as_ref()));
+        }
+        if self.connection.is_none() {
+            self.connection = message.text("Channel").map(|name| name.into_owned());
+            if let Some(unique) = message.text("Uniqueid").filter(|unique| !unique.is_empty() && *unique != "<null>") {
+                self.call = unique.into_owned();
+            }
+        }
+        Ok(())
+    }
 }

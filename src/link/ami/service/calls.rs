@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::{Finish, Plan, Planner, Refused, Sign, Step};
+use super::{Finish, Originated, Plan, Planner, Refused, Sign, Step};
 use crate::event::{CallId, ConnectionId, ConnectionState};
 use crate::link::ami::calls::SeenChannel;
 use crate::link::ami::codec::Action;
@@ -249,7 +249,7 @@ impl Planner<'_> {
     /// An Originate that leads to the dialplan, under an id of ours that nobody can guess.
     pub(super) fn called(&mut self, originate: Action, target: &Target) -> Plan {
         let (action, unique) = self.identified(self.led_to(originate, target));
-        let sign = Sign::Originated { unique: unique.clone(), call: unique, connection: None };
+        let sign = Sign::Originated(Originated::new(unique));
         Plan::one(action).sign(sign)
     }
 

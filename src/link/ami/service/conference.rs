@@ -84,7 +84,7 @@ impl Planner<'_> {
                 .header("Application", "ChanSpy")
                 .header("Data", format!("{},{options}", channel.name)),
         );
-        let sign = super::Sign::Originated { unique: unique.clone(), call: unique, connection: None };
+        let sign = super::Sign::Originated(super::Originated::new(unique));
         Ok(Plan::one(action).sign(sign).finish(Finish::MakeCall))
     }
 

@@ -40,18 +40,23 @@ pub(in crate::link::ami) fn is_empty_list(words: &[u8]) -> bool {
     starts_with(words, "No ") && words.ends_with(b"found")
 }
 
-/// Why a call that was queued came to nothing; `Reason` is the control frame Asterisk saw last.
-pub(super) fn originate_failed(message: &Message) -> ServiceFault {
+/// Why a call that was queued came to nothing: `Reason` is the control frame Asterisk saw last, 0 where there was none;
+/// then its channel's `cause` says more, where there was a channel.
+pub(super) fn originate_failed(message: &Message, cause: Option<&(String, String)>) -> ServiceFault {
     let reason = message.text("Reason").unwrap_or_default().into_owned();
-    let said = match reason.as_str() {
-        "0" => "the device or extension cannot be reached",
-        "1" => "it was hung up before it was answered",
-        "3" => "it rang and was not answered",
-        "5" => "it is busy",
-        "8" => "it is congested",
+    let said = match (reason.as_str(), cause) {
+        ("1", _) => "it was hung up before it was answered",
+        ("3", _) => "it rang and was not answered",
+        ("5", _) => "it is busy",
+        ("8", _) => "it is congested",
+        (_, Some((code, words))) if code != "0" => {
+            return ServiceFault::Refused { said: words.clone(), pbx_code: Some(format!("cause {code}")) };
+        }
+        ("0", _) => "the device or extension cannot be reached",
         _ => "the call could not be begun",
     };
-    ServiceFault::Refused { said: said.to_owned(), pbx_code: Some(reason).filter(|reason| !reason.is_empty()) }
+    let pbx_code = (!reason.is_empty()).then(|| format!("reason {reason}"));
+    ServiceFault::Refused { said: said.to_owned(), pbx_code }
 }
 
 const GONE: [&str; 5] = [

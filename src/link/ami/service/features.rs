@@ -47,7 +47,9 @@ impl Planner<'_> {
             Some(to) => self.target(&code.replace(TO_PLACE, self.number("to", to)?)),
             None => self.target(code),
         };
-        Ok(Plan::one(self.dial_code(&device, &target)).sign(Sign::Dialled))
+        // Its end says nothing: a code's dialplan need not answer.
+        let sign = Sign::Dialled { channel: format!("Local/{}@{}-", target.exten, target.context) };
+        Ok(Plan::one(self.dial_code(&device, &target)).sign(sign))
     }
 
     /// The device state is written, then read: a PBX without such states takes the one and answers nothing to the other.

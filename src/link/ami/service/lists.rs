@@ -49,7 +49,7 @@ pub(super) fn outcome(finish: Finish, sign: Option<&Sign>, replies: &[Reply], mo
     Ok(match finish {
         Finish::Nothing | Finish::Consulting(_) | Finish::NotConsulting(_) | Finish::NotRecording(_) => json!({}),
         Finish::MakeCall => match sign {
-            Some(Sign::Originated { call, connection, .. }) => json!({ "call": call, "connection": connection }),
+            Some(Sign::Originated(made)) => json!({ "call": made.call, "connection": made.connection }),
             _ => json!({ "call": null, "connection": null }),
         },
         Finish::Calls(calls) => json!({ "native": { "calls": calls } }),
