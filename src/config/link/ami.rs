@@ -150,7 +150,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<AmiLink> {
 /// What services need to know of an Asterisk's dialplan; every dialect on Asterisk has these keys.
 fn services(section: &Section<'_>) -> Option<AmiServices> {
     let dial_context = section.item("dial_context").map_or_else(|| Some("default".to_owned()), |item| context(&item));
-    let dial_priority = section.item("dial_priority").map_or(Some(1), |item| item.whole(1..=255, "priorities"));
+    let dial_priority = section.item("dial_priority").map_or(Some(1), |item| item.whole(1..=255, "a priority"));
     let ring_time = section.item("ring_time").map_or(Some(RING_TIME_DEFAULT), |item| item.duration(RING_TIME));
     let conference = section
         .item("conference")

@@ -180,8 +180,8 @@ pub(super) struct Originated {
     pub(super) unique: String,
     pub(super) call: String,
     pub(super) connection: Option<String>,
-    /// Q.850 cause and words of its Hangup, which say more than the `Reason` of what follows.
-    pub(super) cause: Option<(String, String)>,
+    /// Q.850 cause of its end, which says more than the `Reason` of what follows.
+    pub(super) cause: Option<u32>,
 }
 
 /// What the answers come to.
@@ -458,9 +458,8 @@ impl Originated {
         if let Some(name) = message.text("Channel") {
             self.connection = Some(name.into_owned());
         }
-        if event == b"Hangup" {
-            let words = message.text("Cause-txt").unwrap_or_default();
-            self.cause = message.text("Cause").map(|code| (code.into_owned(), words.into_owned()));
+        if matches!(event, b"HangupRequest" | b"Hangup") {
+            self.cause = message.text("Cause").and_then(|code| code.trim().parse().ok()).or(self.cause);
         }
         let rings = matches!(message.get("ChannelState"), Some(b"5" | b"6"));
         (event == b"Newstate" && rings).then_some(Ok(()))
@@ -469,7 +468,7 @@ impl Originated {
     /// An OriginateResponse; a PBX that gives channels ids of its own says them here.
     fn answered(&mut self, message: &Message) -> Result<(), ServiceFault> {
         if message.get("Response").is_none_or(|word| !word.eq_ignore_ascii_case(b"Success")) {
-            return Err(fault::originate_failed(message, self.cause.as_ref()));
+            return Err(fault::originate_failed(message, self.cause));
         }
         if self.connection.is_none() {
             self.connection = message.text("Channel").map(|name| name.into_owned());

@@ -5,6 +5,7 @@
 
 use crate::link::ami::codec::Message;
 use crate::link::ami::session::said;
+use crate::link::cause;
 use crate::link::service::ServiceFault;
 
 /// What an error as answer to an action means.
@@ -42,15 +43,16 @@ pub(in crate::link::ami) fn is_empty_list(words: &[u8]) -> bool {
 
 /// Why a call that was queued came to nothing: `Reason` is the control frame Asterisk saw last, 0 where there was none;
 /// then its channel's `cause` says more, where there was a channel.
-pub(super) fn originate_failed(message: &Message, cause: Option<&(String, String)>) -> ServiceFault {
+pub(super) fn originate_failed(message: &Message, cause: Option<u32>) -> ServiceFault {
     let reason = message.text("Reason").unwrap_or_default().into_owned();
     let said = match (reason.as_str(), cause) {
         ("1", _) => "it was hung up before it was answered",
         ("3", _) => "it rang and was not answered",
         ("5", _) => "it is busy",
         ("8", _) => "it is congested",
-        (_, Some((code, words))) if code != "0" => {
-            return ServiceFault::Refused { said: words.clone(), pbx_code: Some(format!("cause {code}")) };
+        (_, Some(code)) if code != 0 => {
+            let said = format!("the device's connection ended: {}", cause::q850(code).text);
+            return ServiceFault::Refused { said, pbx_code: Some(format!("cause {code}")) };
         }
         ("0", _) => "the device or extension cannot be reached",
         _ => "the call could not be begun",
