@@ -72,7 +72,7 @@ pub(crate) async fn a_call_that_cannot_be_made_says_why() {
     gateway.refused("make-call", json!({"device": "0199", "to": "0102"}), 404, "0199").await;
     gateway.refused("make-call", json!({"device": "0101", "to": "nowhere"}), 404, "Extension does not exist").await;
     gateway.refused("make-call", json!({"device": "0101", "to": "0102&0103"}), 400, "`to`").await;
-    gateway.refused("make-call", json!({"device": "0102", "to": "0101"}), 422, "cannot be reached").await;
+    gateway.refused("make-call", json!({"device": "0109", "to": "0101"}), 422, "cannot be reached").await;
 
     let wish = json!({"device": "0101", "to": "0102"});
     let (problem, ()) = join!(gateway.refused("make-call", wish, 422, "Busy"), async {

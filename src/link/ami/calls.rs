@@ -27,7 +27,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 pub(super) use self::listed::ListedChannels;
-pub(super) use self::lookup::SeenChannel;
+pub(super) use self::lookup::{SeenChannel, is_plumbing};
 use super::codec::Message;
 use super::devices::{Activity, Devices};
 use super::translate::{self, channel_device, channel_name, channel_state, device_name, present};

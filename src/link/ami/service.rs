@@ -33,7 +33,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::calls::SeenChannel;
+use super::calls::{SeenChannel, is_plumbing};
 use super::codec::{Action, Message};
 use super::model::Model;
 use super::session::{ActionId, Reply};
@@ -395,7 +395,7 @@ impl Services {
 
     /// Whether a channel consults: an Atxfer of ours began, and the channel is with its target still.
     fn consults(&self, channel: &SeenChannel) -> bool {
-        let with_target = channel.parties.iter().any(|party| party.as_str().starts_with("Local/"));
+        let with_target = channel.parties.iter().any(is_plumbing);
         with_target && self.consulting.contains(&channel.name)
     }
 

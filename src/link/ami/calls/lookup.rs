@@ -25,6 +25,11 @@ impl SeenChannel {
     }
 }
 
+/// Half of a Local channel, which ties others together.
+pub(in crate::link::ami) fn is_plumbing(name: &ConnectionId) -> bool {
+    name.as_str().starts_with("Local/")
+}
+
 impl Calls {
     /// Every channel there is, oldest first; those on their way out are left out.
     pub(in crate::link::ami) fn seen_channels(&self, devices: &Devices) -> Vec<SeenChannel> {

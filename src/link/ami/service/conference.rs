@@ -3,7 +3,7 @@
 use super::calls::{extension, shown};
 use super::{Finish, Plan, Planner, Step};
 use crate::event::ConnectionState;
-use crate::link::ami::calls::SeenChannel;
+use crate::link::ami::calls::{SeenChannel, is_plumbing};
 use crate::link::service::{Arguments, ServiceFault, bad};
 
 const CONFERENCE_PLACE: &str = "{conference}";
@@ -26,13 +26,17 @@ impl Planner<'_> {
             other.is_up() && other.device.is_some() && own.iter().any(|own| own.call == other.call)
         };
         let others = self.model.channels().into_iter().filter(|other| of_calls(other) && other.device != main.device);
-        let mut others: Vec<_> = others.map(|other| other.name).collect();
+        let mut others: Vec<_> = others.collect();
         // Whom it talks to comes with it.
-        others.sort_by_key(|other| !main.parties.contains(other));
-        let mut others = others.into_iter();
-        let first = self.redirect(&main.name, others.next().as_ref(), &room);
-        let rest = others.map(|other| Step::new(self.redirect(&other, None, &room)));
-        Ok(Plan::of([Step::new(first)].into_iter().chain(rest)))
+        others.sort_by_key(|other| !main.parties.contains(&other.name));
+        // Once a consulting device leaves, Asterisk completes its transfer or gives it up, and the one it asked may be
+        // hung up with it: that one is fetched first, which gives the device back to whom it held.
+        let asked = |other: &SeenChannel| self.services.consults(main) && other.parties.iter().any(is_plumbing);
+        let (first, rest): (Vec<_>, Vec<_>) = others.into_iter().partition(asked);
+        let alone = |other: SeenChannel| Step::new(self.redirect(&other.name, None, &room));
+        let mut rest = rest.into_iter();
+        let with_main = Step::new(self.redirect(&main.name, rest.next().as_ref().map(|other| &other.name), &room));
+        Ok(Plan::of(first.into_iter().map(alone).chain([with_main]).chain(rest.map(alone))))
     }
 
     /// Each is called, and led to the conference's extension on answering.
