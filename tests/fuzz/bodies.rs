@@ -73,7 +73,7 @@ pub(crate) fn ami_session(input: &[u8]) {
         rest = after;
         match operation % 8 {
             0..=3 => {
-                let length = rest.first().map_or(0, |length| usize::from(*length));
+                let length = usize::from(parameter(&mut rest));
                 let (bytes, after) = rest.split_at(length.min(rest.len()));
                 rest = after;
                 session.handle_bytes(bytes, now);
@@ -81,7 +81,7 @@ pub(crate) fn ami_session(input: &[u8]) {
             4 => {
                 // An answer to what was sent last, so that a run gets beyond the login.
                 let id = ids.last().cloned().unwrap_or_default();
-                let text = match rest.first().map_or(0, |byte| byte % 5) {
+                let text = match parameter(&mut rest) % 5 {
                     0 => format!("Response: Success\r\nActionID: {id}\r\nChallenge: 1\r\nEventList: start\r\n\r\n"),
                     1 => format!("Event: X\r\nActionID: {id}\r\nEventList: Complete\r\n\r\n"),
                     2 => "Event: FullyBooted\r\nPrivilege: system,all\r\n\r\n".to_owned(),
@@ -91,7 +91,7 @@ pub(crate) fn ami_session(input: &[u8]) {
                 session.handle_bytes(text.as_bytes(), now);
             }
             5 => {
-                let end = now + Duration::from_secs(rest.first().map_or(1, |byte| u64::from(*byte)));
+                let end = now + Duration::from_secs(u64::from(parameter(&mut rest)));
                 let mut steps = 0;
                 while let Some(at) = session.poll_timeout().filter(|at| *at <= end) {
                     now = now.max(at);
@@ -102,6 +102,7 @@ pub(crate) fn ami_session(input: &[u8]) {
                 now = end;
             }
             6 if rest.first().is_none_or(|byte| byte % 2 == 0) => {
+                parameter(&mut rest);
                 asked += usize::from(session.send_action(Action::new("Status"), now).is_ok());
             }
             6 => {
@@ -110,7 +111,7 @@ pub(crate) fn ami_session(input: &[u8]) {
                 rest = after;
                 session.handle_call(call, now);
             }
-            _ => match rest.first().map_or(0, |byte| byte % 3) {
+            _ => match parameter(&mut rest) % 3 {
                 0 => session.handle_closed(now),
                 1 => session.handle_stop(now),
                 _ => {
@@ -129,6 +130,13 @@ pub(crate) fn ami_session(input: &[u8]) {
     answered += std::iter::from_fn(|| session.poll_answer()).count();
     assert_eq!(asked, answered, "every action is answered exactly once");
     assert_eq!(calls, served.len() as u64, "every service call ends");
+}
+
+/// What follows an operation's byte.
+fn parameter(rest: &mut &[u8]) -> u8 {
+    let Some((byte, after)) = rest.split_first() else { return 0 };
+    *rest = after;
+    *byte
 }
 
 /// A service, and what its arguments say; bytes that are no text are none.
