@@ -39,7 +39,7 @@ use super::model::Model;
 use super::session::{ActionId, Reply};
 use crate::clock::Instant;
 use crate::event::ConnectionId;
-use crate::limits::{AMI_RECORDINGS_MAX, LINK_SERVICES_PENDING_MAX};
+use crate::limits::{AMI_ORIGINATE_EVENTS_WAIT, AMI_RECORDINGS_MAX, LINK_SERVICES_PENDING_MAX};
 use crate::link::service::{CallId, Outcome, Service, ServiceCall, ServiceFault};
 
 pub(super) use self::fault::{fault_of, is_empty_list, is_gone, is_unknown_action};
@@ -168,7 +168,7 @@ pub(super) enum Sign {
     /// A channel of ours rings or is answered.
     Originated(Originated),
     /// The dialplan runs for a code: the Local channel that dials it, without its number, has its other half.
-    Dialled { channel: String },
+    Dialled { channel: String, failed: Option<ServiceFault> },
     /// The target is called by a Local channel that begins so.
     Consulting { channel: ConnectionId, target: String },
 }
@@ -182,6 +182,8 @@ pub(super) struct Originated {
     pub(super) connection: Option<String>,
     /// Q.850 cause of its end, which says more than the `Reason` of what follows.
     pub(super) cause: Option<u32>,
+    /// Its OriginateResponse came before any other event did.
+    pub(super) failed: Option<ServiceFault>,
 }
 
 /// What the answers come to.
@@ -348,10 +350,13 @@ impl Services {
     }
 
     /// A live event; `answers` is the action whose id it carries.
-    pub(super) fn observe(&mut self, event: &[u8], message: &Message, answers: Option<ActionId>) {
+    pub(super) fn observe(&mut self, event: &[u8], message: &Message, answers: Option<ActionId>, now: Instant) {
         for job in self.jobs.iter_mut().filter(|job| job.verdict.is_none()) {
             if let Some(sign) = &mut job.plan.sign {
                 job.verdict = sign.shown_by(event, message, job.last.is_some() && job.last == answers);
+                if event == b"OriginateResponse" && sign.failed().is_some() {
+                    job.deadline = job.deadline.min(now + AMI_ORIGINATE_EVENTS_WAIT);
+                }
             }
         }
     }
@@ -411,12 +416,15 @@ impl Sign {
     fn shown_by(&mut self, event: &[u8], message: &Message, ours: bool) -> Option<Result<(), ServiceFault>> {
         match self {
             Self::Originated(originated) => originated.shown_by(event, message, ours),
-            Self::Dialled { channel } => match event {
+            Self::Dialled { channel, failed } => match event {
                 b"LocalBridge" => {
                     let runs = message.text("LocalOneChannel").is_some_and(|name| name.starts_with(channel.as_str()));
                     runs.then_some(Ok(()))
                 }
-                b"OriginateResponse" if ours => Some(Err(fault::originate_failed(message, None))),
+                b"OriginateResponse" if ours => {
+                    *failed = Some(fault::originate_failed(message, None));
+                    None
+                }
                 _ => None,
             },
             Self::Consulting { target, .. } => {
@@ -426,8 +434,19 @@ impl Sign {
         }
     }
 
+    /// The PBX gave up; what its other events say may be on its way.
+    fn failed(&self) -> Option<&ServiceFault> {
+        match self {
+            Self::Originated(Originated { failed, .. }) | Self::Dialled { failed, .. } => failed.as_ref(),
+            Self::Consulting { .. } => None,
+        }
+    }
+
     /// It did not show within the deadline, though the PBX said that it would try.
     fn never_shown(&self) -> Result<(), ServiceFault> {
+        if let Some(failed) = self.failed() {
+            return Err(failed.clone());
+        }
         match self {
             // It is called still; the calls' own events tell what comes of it.
             Self::Originated(_) | Self::Dialled { .. } => Ok(()),
@@ -445,12 +464,12 @@ impl Sign {
 
 impl Originated {
     fn new(unique: String) -> Self {
-        Self { call: unique.clone(), unique, connection: None, cause: None }
+        Self { call: unique.clone(), unique, connection: None, cause: None, failed: None }
     }
 
     fn shown_by(&mut self, event: &[u8], message: &Message, ours: bool) -> Option<Result<(), ServiceFault>> {
         if event == b"OriginateResponse" {
-            return ours.then(|| self.answered(message));
+            return if ours { self.answered(message) } else { None };
         }
         if message.text("Uniqueid").as_deref() != Some(&*self.unique) {
             return None;
@@ -460,15 +479,24 @@ impl Originated {
         }
         if matches!(event, b"HangupRequest" | b"Hangup") {
             self.cause = message.text("Cause").and_then(|code| code.trim().parse().ok()).or(self.cause);
+            if let (Some(_), Some(code)) = (&self.failed, self.cause) {
+                return Some(Err(fault::ended_with(code)));
+            }
         }
         let rings = matches!(message.get("ChannelState"), Some(b"5" | b"6"));
         (event == b"Newstate" && rings).then_some(Ok(()))
     }
 
     /// An OriginateResponse; a PBX that gives channels ids of its own says them here.
-    fn answered(&mut self, message: &Message) -> Result<(), ServiceFault> {
+    fn answered(&mut self, message: &Message) -> Option<Result<(), ServiceFault>> {
         if message.get("Response").is_none_or(|word| !word.eq_ignore_ascii_case(b"Success")) {
-            return Err(fault::originate_failed(message, self.cause));
+            let fault = fault::originate_failed(message, self.cause);
+            // A reason that is none: the channel's own end says more, once it is told.
+            if message.get("Reason") == Some(b"0") && self.cause.is_none() {
+                self.failed = Some(fault);
+                return None;
+            }
+            return Some(Err(fault));
         }
         if self.connection.is_none() {
             self.connection = message.text("Channel").map(|name| name.into_owned());
@@ -476,6 +504,6 @@ impl Originated {
                 self.call = unique.into_owned();
             }
         }
-        Ok(())
+        Some(Ok(()))
     }
 }

@@ -294,7 +294,7 @@ impl Session {
     /// The machine: what a live event means in each state.
     fn handle_live_event(&mut self, name: &[u8], message: &Message, now: Instant) {
         self.counts.events += 1;
-        self.observe(name, message);
+        self.observe(name, message, now);
         let restarted = matches!(name, b"FullyBooted" | b"Reload");
         match (&mut self.state, name) {
             (State::Over | State::Banner { .. } | State::Login, _) => self.counts.unmatched += 1,

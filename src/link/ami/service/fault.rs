@@ -50,15 +50,18 @@ pub(super) fn originate_failed(message: &Message, cause: Option<u32>) -> Service
         ("3", _) => "it rang and was not answered",
         ("5", _) => "it is busy",
         ("8", _) => "it is congested",
-        (_, Some(code)) if code != 0 => {
-            let said = format!("the device's connection ended: {}", cause::q850(code).text);
-            return ServiceFault::Refused { said, pbx_code: Some(format!("cause {code}")) };
-        }
+        (_, Some(code)) if code != 0 => return ended_with(code),
         ("0", _) => "the device or extension cannot be reached",
         _ => "the call could not be begun",
     };
     let pbx_code = (!reason.is_empty()).then(|| format!("reason {reason}"));
     ServiceFault::Refused { said: said.to_owned(), pbx_code }
+}
+
+/// The device's own connection ended before it was answered.
+pub(super) fn ended_with(code: u32) -> ServiceFault {
+    let said = format!("the device's connection ended: {}", cause::q850(code).text);
+    ServiceFault::Refused { said, pbx_code: Some(format!("cause {code}")) }
 }
 
 const GONE: [&str; 5] = [

@@ -48,7 +48,7 @@ impl Planner<'_> {
             None => self.target(code),
         };
         // Its end says nothing: a code's dialplan need not answer.
-        let sign = Sign::Dialled { channel: format!("Local/{}@{}-", target.exten, target.context) };
+        let sign = Sign::Dialled { channel: format!("Local/{}@{}-", target.exten, target.context), failed: None };
         Ok(Plan::one(self.dial_code(&device, &target)).sign(sign))
     }
 

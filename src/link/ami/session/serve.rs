@@ -58,10 +58,10 @@ impl Session {
     }
 
     /// A live event that may be a sign of what was asked for.
-    pub(super) fn observe(&mut self, name: &[u8], message: &Message) {
+    pub(super) fn observe(&mut self, name: &[u8], message: &Message, now: Instant) {
         if !self.services.jobs.is_empty() {
             let action = message.action_id().and_then(|id| self.pending.number(id));
-            self.services.observe(name, message, action);
+            self.services.observe(name, message, action, now);
         }
     }
 
