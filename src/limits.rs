@@ -131,6 +131,11 @@ pub const AMI_MEMBERS_MAX: usize = 4096;
 pub const AMI_ENDED_MAX: usize = 256;
 /// Bridges followed; past it the oldest is forgotten.
 pub const AMI_BRIDGES_MAX: usize = 4096;
+/// How long a call of ours that failed waits for the events of its channel, which Asterisk sends from another thread;
+/// past it the failure is told without what they say.
+pub const AMI_ORIGINATE_EVENTS_WAIT: Duration = Duration::from_millis(500);
+/// Recordings of ours whose id is kept; one more is stopped without it, as the PBX sees fit.
+pub const AMI_RECORDINGS_MAX: usize = 256;
 /// Events kept while a snapshot is being gathered, and their bytes; past either the snapshot is started again.
 pub const AMI_SNAPSHOT_EVENTS_MAX: usize = 16 * 1024;
 pub const AMI_SNAPSHOT_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -7,10 +7,15 @@
 //! @ +30s                      time passes, each deadline on the way is met
 //! @ login                     banner, challenge, login, FullyBooted, as recorded
 //! @ lists                     every list the session asks for is answered empty, until it asks for no more
-//! < Key: Value | Key: Value   the PBX sends a message; `$name` is an ActionID seen before
+//! @ office                    as login and lists, then telephones 0101 to 0104, of which 0101 talks to 0102
+//! < Key: Value | Key: Value   the PBX sends a message; `$name` is an id seen before
 //! <. bytes\r\n                the PBX sends these bytes; Rust's escapes
 //! > Key: Value | …            we send exactly that; `$name` takes the ActionID, `*` ends a value that may be anything
 //! ^                           up: the login was accepted
+//! @ settings services         every service that a dialplan can have is configured
+//! @ call SERVICE {JSON}       a service call
+//! % {JSON}                    it is served with this result; `*` ends a text that may be anything, `#` is an id of ours
+//! % kind: words               it fails so; `*` as above
 //! = link.up rest of its JSON  a canonical event of the session itself; those of the model have their own tests
 //! ! silent after=40s          the link goes down, for that reason; `*` as above
 //! ```
@@ -27,7 +32,9 @@ use lamplighter::event::{Body, LinkId};
 use lamplighter::link::ami::codec::{Decoder, Item};
 use lamplighter::link::ami::model::{Model, ModelSettings};
 use lamplighter::link::ami::session::{LoginMethod, Session, SessionSettings};
+use lamplighter::link::ami::{ForwardSettings, ServiceSettings};
 use lamplighter::link::known::Known;
+use lamplighter::link::service::{Arguments, CallId, Service, ServiceCall, ServiceFault};
 use lamplighter::link::{Down, Output};
 use lamplighter::secret::Secret;
 
@@ -57,6 +64,8 @@ struct Dialogue {
     now: Instant,
     action_ids: BTreeMap<String, String>,
     outputs: VecDeque<Output>,
+    services: ServiceSettings,
+    calls: u64,
 }
 
 impl Dialogue {
@@ -80,6 +89,8 @@ impl Dialogue {
             now: Clock::system().now(),
             action_ids: BTreeMap::new(),
             outputs: VecDeque::new(),
+            services: ServiceSettings::default(),
+            calls: 0,
         }
     }
 
@@ -105,6 +116,7 @@ impl Dialogue {
             ">" => self.expect_sent(rest),
             "^" => self.expect(|output| matches!(output, Output::Up), "up"),
             "=" => self.expect_event(rest),
+            "%" => self.expect_served(rest),
             "!" => self.expect_down(rest),
             _ => self.fail(&format!("what is {line:?}?")),
         }
@@ -117,7 +129,9 @@ impl Dialogue {
             "connect" => self.session.handle_connected(rest, self.now),
             "close" => self.session.handle_closed(self.now),
             "stop" => self.session.handle_stop(self.now),
+            "call" => self.call(rest),
             "login" => self.log_in(),
+            "office" => self.open_office(),
             _ if word.starts_with('+') => self.pass(seconds(&word[1..])),
             _ => self.fail(&format!("what is {what:?}?")),
         }
@@ -130,9 +144,31 @@ impl Dialogue {
             "login=md5-or-plain" => self.settings.login = LoginMethod::Md5 { plain_fallback: true },
             "login=plain" => self.settings.login = LoginMethod::Plain,
             "resync=never" => self.settings.resync_every = None,
+            "services" => self.services = every_code(),
             _ => self.fail(&format!("what is {setting:?}?")),
         }
-        self.session = session(&self.settings);
+        self.session = session(&self.settings).with_services(self.services.clone());
+    }
+
+    fn call(&mut self, what: &str) {
+        let (service, arguments) = what.split_once(' ').unwrap_or((what, "{}"));
+        let Some(service) = Service::from_name(service) else { return self.fail("no service is called so") };
+        let arguments = Arguments::parse(serde_json::from_str(arguments).unwrap()).unwrap();
+        self.calls += 1;
+        self.session.handle_call(ServiceCall { id: CallId(self.calls), service, arguments }, self.now);
+    }
+
+    fn expect_served(&mut self, expected: &str) {
+        let Some(Output::Served { outcome, .. }) = self.outputs.pop_front() else {
+            return self.fail("expected that end");
+        };
+        let found = match &outcome {
+            Ok(result) => result.to_string(),
+            Err(fault) => format!("{}: {fault}", kind(fault)),
+        };
+        if !matches(&with_our_ids_hidden(&found), expected) {
+            self.fail(&format!("found {found}"));
+        }
     }
 
     fn log_in(&mut self) {
@@ -146,6 +182,27 @@ impl Dialogue {
             "^",
             r#"= link.up {"link":"front-desk","address":"10.0.4.2:5038"}"#,
             "< Event: FullyBooted | Privilege: system,all | Status: Fully Booted",
+        ] {
+            self.step(line);
+        }
+    }
+
+    fn open_office(&mut self) {
+        self.step("@ login");
+        self.answer_lists();
+        self.expect_event("link.resynced");
+        for device in ["0101", "0102", "0103", "0104"] {
+            self.step(&format!(
+                "< Event: DeviceStateChange | Privilege: call,all | Device: PJSIP/{device} | State: NOT_INUSE"
+            ));
+        }
+        for line in [
+            "< Event: Newchannel | Privilege: call,all | Channel: PJSIP/0101-00000001 | ChannelState: 4 | CallerIDNum: 0101 | Exten: 0102 | Uniqueid: pbx-1.1 | Linkedid: pbx-1.1",
+            "< Event: Newchannel | Privilege: call,all | Channel: PJSIP/0102-00000002 | ChannelState: 0 | CallerIDNum: 0102 | Exten: s | Uniqueid: pbx-1.2 | Linkedid: pbx-1.1",
+            "< Event: Newstate | Privilege: call,all | Channel: PJSIP/0102-00000002 | ChannelState: 6 | Uniqueid: pbx-1.2 | Linkedid: pbx-1.1",
+            "< Event: Newstate | Privilege: call,all | Channel: PJSIP/0101-00000001 | ChannelState: 6 | Uniqueid: pbx-1.1 | Linkedid: pbx-1.1",
+            "< Event: BridgeEnter | Privilege: call,all | BridgeUniqueid: b1 | BridgeTechnology: simple_bridge | BridgeNumChannels: 1 | Channel: PJSIP/0102-00000002 | ChannelState: 6 | Uniqueid: pbx-1.2 | Linkedid: pbx-1.1",
+            "< Event: BridgeEnter | Privilege: call,all | BridgeUniqueid: b1 | BridgeTechnology: simple_bridge | BridgeNumChannels: 2 | Channel: PJSIP/0101-00000001 | ChannelState: 6 | Uniqueid: pbx-1.1 | Linkedid: pbx-1.1",
         ] {
             self.step(line);
         }
@@ -207,19 +264,16 @@ impl Dialogue {
         assert!(!bytes.starts_with(b"\xef\xbb\xbf"), "a byte-order mark was sent");
         let sent = headers(&bytes);
         let expected: Vec<&str> = expected.split(" | ").collect();
-        let matches = expected.len() == sent.len()
+        let as_expected = expected.len() == sent.len()
             && expected.iter().zip(&sent).all(|(expected, (name, value))| {
                 let Some((expected_name, expected)) = expected.split_once(": ") else { return false };
                 if let Some(id) = expected.strip_prefix('$') {
                     self.action_ids.insert(id.to_owned(), value.clone());
                 }
-                let value_matches = match expected.strip_suffix('*') {
-                    Some(start) => value.starts_with(start),
-                    None => expected.starts_with('$') || value == expected,
-                };
+                let value_matches = expected.starts_with('$') || matches(value, expected);
                 expected_name == name && value_matches
             });
-        if !matches {
+        if !as_expected {
             self.fail(&format!("sent {sent:?}"));
         }
     }
@@ -245,11 +299,7 @@ impl Dialogue {
             Down::Closed { said: Some(said) } => format!("closed said={said}"),
             Down::Closed { said: None } => "closed".into(),
         };
-        let matches = match expected.strip_suffix('*') {
-            Some(start) => found.starts_with(start),
-            None => found == expected,
-        };
-        if !matches {
+        if !matches(&found, expected) {
             self.fail(&format!("found {found}"));
         }
     }
@@ -272,13 +322,11 @@ impl Dialogue {
     }
 
     fn with_ids(&self, text: &str) -> String {
-        self.action_ids.iter().fold(text.to_owned(), |text, (name, id)| {
-            let text = text.replace(&format!("ActionID: ${name} "), &format!("ActionID: {id} "));
-            match text.strip_suffix(&format!("ActionID: ${name}")) {
-                Some(start) => format!("{start}ActionID: {id}"),
-                None => text,
-            }
-        })
+        let with_id = |header: &str| {
+            let known = header.split_once(": $").and_then(|(name, id)| Some((name, self.action_ids.get(id)?)));
+            known.map_or_else(|| header.to_owned(), |(name, id)| format!("{name}: {id}"))
+        };
+        text.split(" | ").map(with_id).collect::<Vec<_>>().join(" | ")
     }
 
     fn fail(&self, what: &str) {
@@ -289,6 +337,48 @@ impl Dialogue {
 fn session(settings: &SessionSettings) -> Session {
     let model = Model::new(ModelSettings::default(), settings.link.clone(), Known::default());
     Session::new(settings.clone(), model, 7)
+}
+
+/// Every service that only a dialplan has.
+fn every_code() -> ServiceSettings {
+    let code = |text: &str| Some(text.to_owned());
+    ServiceSettings {
+        dial_context: "phones".into(),
+        conference: "{conference}@rooms".into(),
+        pickup: code("*8{to}"),
+        group_pickup: code("*8"),
+        forward: ForwardSettings { always: code("*72{to}@codes"), off: code("*73"), ..ForwardSettings::default() },
+        ..ServiceSettings::default()
+    }
+}
+
+/// `*` at the end may be anything, unless it is the whole.
+fn matches(found: &str, expected: &str) -> bool {
+    match expected.strip_suffix('*') {
+        Some(start) => found.starts_with(start),
+        None => found == expected,
+    }
+}
+
+/// Ids that the session made up are `#`.
+fn with_our_ids_hidden(text: &str) -> String {
+    let mut parts = text.split("lamp-");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |out, part| out + "#" + part.trim_start_matches(|c: char| c.is_ascii_hexdigit()))
+}
+
+fn kind(fault: &ServiceFault) -> &'static str {
+    match fault {
+        ServiceFault::BadArgument { .. } => "bad-argument",
+        ServiceFault::NotFound { .. } => "not-found",
+        ServiceFault::WrongState { .. } => "wrong-state",
+        ServiceFault::Refused { .. } => "refused",
+        ServiceFault::NotSupported { .. } => "not-supported",
+        ServiceFault::LinkDown => "link-down",
+        ServiceFault::LinkLost => "link-lost",
+        ServiceFault::Deadline => "deadline",
+        ServiceFault::Busy => "busy",
+    }
 }
 
 /// Whether the model decides if that is told; of the PBX's own messages only these two are told in any case.

@@ -47,10 +47,15 @@ fn operation() -> impl Strategy<Value = Vec<u8>> {
         2 => vec(piece(), 1..4).prop_map(|pieces| {
             let bytes = pieces.concat();
             let bytes = &bytes[..bytes.len().min(254)];
-            [&[0, u8::try_from(bytes.len()).unwrap_or(0) + 1], bytes].concat()
+            [&[0, u8::try_from(bytes.len()).unwrap_or(0)], bytes].concat()
         }),
         2 => any::<u8>().prop_map(|seconds| vec![5, seconds]),
-        1 => Just(vec![6]),
+        1 => Just(vec![6, 0]),
+        2 => (any::<u8>(), any::<u8>(), prop::sample::select(vec!["", "0101", "PJSIP/0101-1", "Ping", "a\r\nb", "800"]))
+            .prop_map(|(flags, service, text)| {
+                let length = u8::try_from(text.len()).unwrap_or(0);
+                [&[6, flags | 1, service, length], text.as_bytes()].concat()
+            }),
         1 => any::<u8>().prop_map(|end| vec![7, end]),
         1 => vec(any::<u8>(), 0..10),
     ]
@@ -76,6 +81,15 @@ proptest! {
         let begin = [4, 3, 4, 0, 4, 0, 4, 2];
         bodies::ami_session(&operations.concat());
         bodies::ami_session(&[&begin[..], &operations.concat()].concat());
+        // Every list answered, and a telephone with a call of its own.
+        let lists = [4, 0, 4, 1].repeat(7);
+        let office = [
+            "Event: DeviceStateChange\r\nPrivilege: call,all\r\nDevice: PJSIP/0101\r\nState: INUSE\r\n\r\n",
+            "Event: Newchannel\r\nPrivilege: call,all\r\nChannel: PJSIP/0101-1\r\nChannelState: 6\r\nUniqueid: 1\r\n\r\n",
+        ];
+        let bytes = |event: &str| [&[0, u8::try_from(event.len()).unwrap()], event.as_bytes()].concat();
+        let office = office.map(bytes);
+        bodies::ami_session(&[&begin[..], &lists, &office.concat(), &operations.concat()].concat());
     }
 
     #[test]

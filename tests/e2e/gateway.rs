@@ -93,7 +93,7 @@ impl Gateway {
         let mut gateway = Self { folder, child: None, token: String::new() };
         let text = site.configuration(&gateway.folder.path().join("data"));
         fs::write(gateway.configuration(), text).expect("the configuration can be written");
-        let mut add = gateway.command(&["token", "add", "lab", "--scope", "read"]);
+        let mut add = gateway.command(&["token", "add", "lab", "--scope", "read,call,admin"]);
         let added = awaited("lamplighter token add", add.output()).await.expect("the program can be run");
         let said = String::from_utf8_lossy(&added.stderr).into_owned();
         assert!(added.status.success(), "lamplighter token add failed ({}): {said}", added.status);
@@ -175,6 +175,31 @@ impl Gateway {
             Ok(()) => last,
             Err(_) => panic!("waited {PATIENCE:?} for another answer of {path} than {last:#}"),
         }
+    }
+
+    /// A service of the link; the status, and the result or the problem.
+    pub(crate) async fn service(&self, service: &str, arguments: Value) -> (u16, Value) {
+        let path = format!("/api/v1/links/{LINK}/services/{service}");
+        let answer = awaited(&format!("POST {path}"), http::post(&path, &self.token, &arguments)).await;
+        let (status, mut body) =
+            answer.unwrap_or_else(|error| panic!("POST {path}: {error}; it said:\n{}", self.said()));
+        (status, if status == 200 { body["result"].take() } else { body })
+    }
+
+    /// The result of a service that must be done.
+    pub(crate) async fn done(&self, service: &str, arguments: Value) -> Value {
+        let (status, result) = self.service(service, arguments.clone()).await;
+        assert_eq!(status, 200, "{service} {arguments}: {result}");
+        result
+    }
+
+    /// The problem of a service that must end with this status, its detail with these words.
+    pub(crate) async fn refused(&self, service: &str, arguments: Value, expected: u16, words: &str) -> Value {
+        let (status, problem) = self.service(service, arguments.clone()).await;
+        assert_eq!(status, expected, "{service} {arguments}: {problem}");
+        let detail = problem["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains(words), "{service} {arguments}: expected `{words}` in {problem}");
+        problem
     }
 
     /// Every event after `seq` that the API tells of by pages.

@@ -19,6 +19,7 @@ mod links;
 mod manager;
 mod office;
 mod phone;
+mod services;
 mod sip;
 
 use std::env;
@@ -78,6 +79,22 @@ fn scenarios() -> Vec<Trial> {
         scenario("a_call_outlives_a_killed_gateway", faults::a_call_outlives_a_killed_gateway),
         scenario("the_gateway_stops_when_told", faults::the_gateway_stops_when_told),
         scenario("a_killed_gateway_loses_nothing_it_served", faults::a_killed_gateway_loses_nothing_it_served),
+        scenario("a_service_makes_a_call", services::a_service_makes_a_call),
+        scenario("a_call_that_cannot_be_made_says_why", services::a_call_that_cannot_be_made_says_why),
+        scenario("a_service_ends_calls", services::a_service_ends_calls),
+        scenario("a_service_transfers_a_call_blind", services::a_service_transfers_a_call_blind),
+        scenario("a_service_transfers_a_call_after_asking", services::a_service_transfers_a_call_after_asking),
+        scenario("a_consultation_is_given_up", services::a_consultation_is_given_up),
+        scenario("a_call_without_transfers_cannot_consult", services::a_call_without_transfers_cannot_consult),
+        scenario("two_calls_of_one_phone_become_one", services::two_calls_of_one_phone_become_one),
+        scenario("a_service_makes_a_conference", services::a_service_makes_a_conference),
+        scenario("a_consultation_becomes_a_conference", services::a_consultation_becomes_a_conference),
+        scenario("a_service_joins_a_call", services::a_service_joins_a_call),
+        scenario("a_service_sets_agents", services::a_service_sets_agents),
+        scenario("a_service_records", services::a_service_records),
+        scenario("a_service_tells_of_devices_and_calls", services::a_service_tells_of_devices_and_calls),
+        scenario("a_service_sends_any_action", services::a_service_sends_any_action),
+        scenario("codes_of_the_dialplan_are_services", services::codes_of_the_dialplan_are_services),
     ]
 }
 

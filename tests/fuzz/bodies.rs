@@ -1,5 +1,6 @@
 //! What must hold for any bytes. The fuzz targets and the bounded property tests of `cargo test` run the same bodies.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lamplighter::clock::Clock;
@@ -10,6 +11,7 @@ use lamplighter::link::ami::codec::{Action, Decoder, Item};
 use lamplighter::link::ami::model::{Model, ModelSettings};
 use lamplighter::link::ami::session::{LoginMethod, Session, SessionSettings};
 use lamplighter::link::known::Known;
+use lamplighter::link::service::{Arguments, CallId, Service, ServiceCall};
 use lamplighter::secret::Secret;
 
 /// Any split reads the same, memory stays bounded, every message is valid JSON. The first byte chooses the split.
@@ -63,13 +65,15 @@ pub(crate) fn ami_session(input: &[u8]) {
     let mut ids: Vec<String> = Vec::new();
     let mut asked = 0usize;
     let mut answered = 0usize;
+    let mut calls = 0u64;
+    let mut served = BTreeSet::new();
     session.handle_connected("fuzz", now);
     let mut rest = input;
     while let Some((operation, after)) = rest.split_first() {
         rest = after;
         match operation % 8 {
             0..=3 => {
-                let length = rest.first().map_or(0, |length| usize::from(*length));
+                let length = usize::from(parameter(&mut rest));
                 let (bytes, after) = rest.split_at(length.min(rest.len()));
                 rest = after;
                 session.handle_bytes(bytes, now);
@@ -77,7 +81,7 @@ pub(crate) fn ami_session(input: &[u8]) {
             4 => {
                 // An answer to what was sent last, so that a run gets beyond the login.
                 let id = ids.last().cloned().unwrap_or_default();
-                let text = match rest.first().map_or(0, |byte| byte % 5) {
+                let text = match parameter(&mut rest) % 5 {
                     0 => format!("Response: Success\r\nActionID: {id}\r\nChallenge: 1\r\nEventList: start\r\n\r\n"),
                     1 => format!("Event: X\r\nActionID: {id}\r\nEventList: Complete\r\n\r\n"),
                     2 => "Event: FullyBooted\r\nPrivilege: system,all\r\n\r\n".to_owned(),
@@ -87,7 +91,7 @@ pub(crate) fn ami_session(input: &[u8]) {
                 session.handle_bytes(text.as_bytes(), now);
             }
             5 => {
-                let end = now + Duration::from_secs(rest.first().map_or(1, |byte| u64::from(*byte)));
+                let end = now + Duration::from_secs(u64::from(parameter(&mut rest)));
                 let mut steps = 0;
                 while let Some(at) = session.poll_timeout().filter(|at| *at <= end) {
                     now = now.max(at);
@@ -97,29 +101,78 @@ pub(crate) fn ami_session(input: &[u8]) {
                 }
                 now = end;
             }
-            6 => asked += usize::from(session.send_action(Action::new("Status"), now).is_ok()),
-            _ => match rest.first().map_or(0, |byte| byte % 3) {
+            6 if rest.first().is_none_or(|byte| byte % 2 == 0) => {
+                parameter(&mut rest);
+                asked += usize::from(session.send_action(Action::new("Status"), now).is_ok());
+            }
+            6 => {
+                calls += 1;
+                let (call, after) = service_call(calls, rest);
+                rest = after;
+                session.handle_call(call, now);
+            }
+            _ => match parameter(&mut rest) % 3 {
                 0 => session.handle_closed(now),
                 1 => session.handle_stop(now),
                 _ => {
                     session.handle_closed(now);
-                    drain(&mut session, &mut connected, &mut ids);
+                    drain(&mut session, &mut connected, &mut ids, &mut served);
                     session.handle_connected("fuzz", now);
                     connected = true;
                 }
             },
         }
-        drain(&mut session, &mut connected, &mut ids);
+        drain(&mut session, &mut connected, &mut ids, &mut served);
         answered += std::iter::from_fn(|| session.poll_answer()).count();
     }
     session.handle_closed(now);
-    drain(&mut session, &mut connected, &mut ids);
+    drain(&mut session, &mut connected, &mut ids, &mut served);
     answered += std::iter::from_fn(|| session.poll_answer()).count();
     assert_eq!(asked, answered, "every action is answered exactly once");
+    assert_eq!(calls, served.len() as u64, "every service call ends");
 }
 
-fn drain(session: &mut Session, connected: &mut bool, ids: &mut Vec<String>) {
+/// What follows an operation's byte.
+fn parameter(rest: &mut &[u8]) -> u8 {
+    let Some((byte, after)) = rest.split_first() else { return 0 };
+    *rest = after;
+    *byte
+}
+
+/// A service, and what its arguments say; bytes that are no text are none.
+fn service_call(id: u64, input: &[u8]) -> (ServiceCall, &[u8]) {
+    let byte = |at: usize| input.get(at).copied().unwrap_or_default();
+    let service = Service::ALL[usize::from(byte(1)) % Service::ALL.len()];
+    let length = usize::from(byte(2) % 16);
+    let (text, after) = input.get(3..).unwrap_or_default().split_at_checked(length).unwrap_or_default();
+    let text = Some(String::from_utf8_lossy(text).into_owned());
+    let device = Some("0101".to_owned()).filter(|_| byte(0) & 2 == 0).or(text.clone());
+    let states = ["on", "ready", "not-ready", "logged-off"];
+    let mut native = serde_json::Map::new();
+    native.insert("Action".to_owned(), text.clone().unwrap_or_default().into());
+    let arguments = Arguments {
+        device,
+        to: text.clone(),
+        group: text.clone().filter(|_| byte(0) & 4 == 0),
+        agent: text.clone().filter(|_| byte(0) & 8 == 0),
+        connection: text.clone().filter(|_| byte(0) & 16 == 0),
+        conference: text,
+        state: Some(states[usize::from(byte(0) >> 6)].to_owned()),
+        native: if service == Service::Raw { native } else { serde_json::Map::new() },
+        ..Arguments::default()
+    };
+    (ServiceCall { id: CallId(id), service, arguments }, after)
+}
+
+fn drain(session: &mut Session, connected: &mut bool, ids: &mut Vec<String>, served: &mut BTreeSet<CallId>) {
     while let Some(output) = session.poll_output() {
+        let output = match output {
+            Output::Served { id, .. } => {
+                assert!(served.insert(id), "a service call ends once");
+                continue;
+            }
+            other => other,
+        };
         assert!(*connected, "{output:?} after going down");
         match output {
             Output::Send(bytes) => {

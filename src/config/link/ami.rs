@@ -33,6 +33,35 @@ pub struct AmiLink {
     /// `trunks`: endpoints that lead outside, such as `PJSIP/carrier`; they are no devices, and tell
     /// inbound from outbound. Default none.
     pub trunks: Vec<String>,
+    pub services: AmiServices,
+}
+
+/// What services need to know of the PBX's dialplan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AmiServices {
+    /// `dial_context`: the dialplan's context in which a service dials. Default `default`.
+    pub dial_context: String,
+    /// `dial_priority`: the priority there. Default 1, to 255.
+    pub dial_priority: u8,
+    /// `ring_time`: how long a device rings that a service calls. Default 30 s, 1 s to 5 m.
+    pub ring_time: Duration,
+    /// `conference`: the extension of a conference, `{conference}` standing for its name; `EXTEN` in
+    /// `dial_context`, or `EXTEN@CONTEXT`. Default `{conference}`.
+    pub conference: String,
+    /// `recording`: the file name of a recording, in the PBX's own folder of recordings unless it begins with `/`;
+    /// `{device}`, `{call}` and `{connection}` are filled in. Default `{call}-{device}.wav`.
+    pub recording: String,
+    /// `pickup`: what a device dials to answer a call at `{to}`, such as `*8{to}`. Default none: no such service.
+    pub pickup: Option<String>,
+    /// `group_pickup`: what a device dials to answer a call of its group. Default none.
+    pub group_pickup: Option<String>,
+    /// `forward_always`, `forward_busy`, `forward_no_answer`, `forward_simultaneous`: what is dialled on behalf of a
+    /// device to have its calls forwarded to `{to}`; `forward_off` to have it end. Default none.
+    pub forward_always: Option<String>,
+    pub forward_busy: Option<String>,
+    pub forward_no_answer: Option<String>,
+    pub forward_simultaneous: Option<String>,
+    pub forward_off: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +79,11 @@ pub enum AgentNames {
 const RESYNC: RangeInclusive<Duration> = Duration::from_secs(30)..=Duration::from_secs(86_400);
 const WRAPUP: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 const DEVICE_PLACE: &str = "{device}";
+const TO_PLACE: &str = "{to}";
+const CONFERENCE_PLACE: &str = "{conference}";
+const RECORDING_PLACES: [&str; 3] = ["{device}", "{call}", "{connection}"];
+const RING_TIME: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
+const RING_TIME_DEFAULT: Duration = Duration::from_secs(30);
 const RESYNC_DEFAULT: Duration = Duration::from_secs(600);
 
 /// Every key that only this dialect has.
@@ -66,6 +100,18 @@ pub(super) const KEYS: &[&str] = &[
     "agents",
     "do_not_disturb",
     "trunks",
+    "dial_context",
+    "dial_priority",
+    "ring_time",
+    "conference",
+    "recording",
+    "pickup",
+    "group_pickup",
+    "forward_always",
+    "forward_busy",
+    "forward_no_answer",
+    "forward_simultaneous",
+    "forward_off",
 ];
 
 pub(super) fn read(section: &Section<'_>) -> Option<AmiLink> {
@@ -90,6 +136,7 @@ pub(super) fn read_with(section: &Section<'_>, account: Option<Account>) -> Opti
         .item("do_not_disturb")
         .map_or_else(|| Some(Some(format!("Custom:DND{DEVICE_PLACE}"))), |item| do_not_disturb(&item));
     let trunks = names(section, "trunks", "endpoints");
+    let services = services(section);
     Some(AmiLink {
         account: account?,
         login: login?,
@@ -100,6 +147,96 @@ pub(super) fn read_with(section: &Section<'_>, account: Option<Account>) -> Opti
         agents: agents?,
         do_not_disturb: do_not_disturb?,
         trunks: trunks?,
+        services: services?,
+    })
+}
+
+/// What services need to know of an Asterisk's dialplan; every dialect on Asterisk has these keys.
+fn services(section: &Section<'_>) -> Option<AmiServices> {
+    let dial_context = section.item("dial_context").map_or_else(|| Some("default".to_owned()), |item| context(&item));
+    let dial_priority = section.item("dial_priority").map_or(Some(1), |item| item.whole(1..=255, "a priority"));
+    let ring_time = section.item("ring_time").map_or(Some(RING_TIME_DEFAULT), |item| item.duration(RING_TIME));
+    let conference = section
+        .item("conference")
+        .map_or_else(|| Some(CONFERENCE_PLACE.to_owned()), |item| code(&item, Place::May(CONFERENCE_PLACE)));
+    let recording =
+        section.item("recording").map_or_else(|| Some("{call}-{device}.wav".to_owned()), |item| recording(&item));
+    let optional = |key, place: Place| section.item(key).map_or(Some(None), |item| code(&item, place).map(Some));
+    let pickup = optional("pickup", Place::Must(TO_PLACE));
+    let group_pickup = optional("group_pickup", Place::None);
+    let [always, busy, no_answer, simultaneous] =
+        ["forward_always", "forward_busy", "forward_no_answer", "forward_simultaneous"]
+            .map(|key| optional(key, Place::Must(TO_PLACE)));
+    let off = optional("forward_off", Place::None);
+    Some(AmiServices {
+        dial_context: dial_context?,
+        dial_priority: dial_priority?,
+        ring_time: ring_time?,
+        conference: conference?,
+        recording: recording?,
+        pickup: pickup?,
+        group_pickup: group_pickup?,
+        forward_always: always?,
+        forward_busy: busy?,
+        forward_no_answer: no_answer?,
+        forward_simultaneous: simultaneous?,
+        forward_off: off?,
+    })
+}
+
+/// Whether something is filled in to what is dialled.
+#[derive(Clone, Copy)]
+enum Place {
+    None,
+    May(&'static str),
+    Must(&'static str),
+}
+
+fn is_context(text: &str) -> bool {
+    let shaped = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    (1..=79).contains(&text.len()) && text.bytes().all(shaped)
+}
+
+fn context(item: &Item<'_>) -> Option<String> {
+    const EXPECTED: &str = "a context of the dialplan: 1 to 79 letters, digits or - _ .";
+    item.parsed(EXPECTED, |text| is_context(text).then(|| text.to_owned()))
+}
+
+/// `EXTEN` or `EXTEN@CONTEXT`, with a place in the extension.
+fn code(item: &Item<'_>, place: Place) -> Option<String> {
+    let (word, at_least) = match place {
+        Place::None => (None, 0),
+        Place::May(word) => (Some(word), 0),
+        Place::Must(word) => (Some(word), 1),
+    };
+    let with = match (word, at_least) {
+        (None, _) => String::new(),
+        (Some(word), 0) => format!(", {word} at most once"),
+        (Some(word), _) => format!(", {word} once"),
+    };
+    let expected = format!("EXTEN or EXTEN@CONTEXT of letters, digits or * # + - . _{with}");
+    item.parsed(&expected, |text| {
+        let (exten, context) = text.split_once('@').map_or((text, None), |(exten, context)| (exten, Some(context)));
+        let places = word.map_or(0, |word| exten.matches(word).count());
+        let fixed = word.map_or_else(|| exten.to_owned(), |word| exten.replace(word, ""));
+        let shaped = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'*' | b'#' | b'+' | b'-' | b'.' | b'_');
+        let fits = (at_least..=1).contains(&places)
+            && (1..=79).contains(&exten.len())
+            && fixed.bytes().all(shaped)
+            && context.is_none_or(is_context);
+        fits.then(|| text.to_owned())
+    })
+}
+
+/// One file name: what is filled in cannot lead out of its folder, and the rest is the site's own.
+fn recording(item: &Item<'_>) -> Option<String> {
+    let places = RECORDING_PLACES.join(", ");
+    let expected = format!("a file name of 1 to 128 letters, digits or / . - _, with any of {places}");
+    item.parsed(&expected, |text| {
+        let fixed = RECORDING_PLACES.iter().fold(text.to_owned(), |fixed, place| fixed.replace(place, ""));
+        let shaped = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'-' | b'_');
+        let fits = (1..=128).contains(&text.len()) && fixed.bytes().all(shaped) && !text.contains("..");
+        fits.then(|| text.to_owned())
     })
 }
 

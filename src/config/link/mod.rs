@@ -11,7 +11,7 @@ mod olssoo;
 mod openvox;
 
 pub use address::{Address, Scheme};
-pub use ami::{AgentNames, AmiLink, Login};
+pub use ami::{AgentNames, AmiLink, AmiServices, Login};
 pub use olssoo::{ActionForm, OlssooLink, Rest, RestForm};
 pub use openvox::{ControlApi, Net, OpenvoxControl, OpenvoxLink, SERVICES as OPENVOX_SERVICES, is_service_path};
 

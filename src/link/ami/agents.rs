@@ -184,6 +184,23 @@ impl Agents {
         self.reconcile(id, Some(queue), tell);
     }
 
+    // ---- what is known -------------------------------------------------------------------------
+
+    /// An agent's places in queues: the queue, the interface it calls, and the device behind it.
+    pub(super) fn places(&self, agent: &str) -> Vec<(QueueId, String, Option<DeviceId>)> {
+        let members = self.agents.get(&AgentId::new(agent)).map(|agent| &agent.members);
+        let places = members.into_iter().flatten();
+        places
+            .map(|((queue, interface), member)| (queue.clone(), interface.to_string(), member.device.clone()))
+            .collect()
+    }
+
+    /// Who is a queue's member at a device.
+    pub(super) fn at_device(&self, device: &DeviceId) -> Option<&AgentId> {
+        let sits_there = |agent: &Agent| agent.members.values().any(|member| member.device.as_ref() == Some(device));
+        self.agents.iter().find(|(_, agent)| sits_there(agent)).map(|(id, _)| id)
+    }
+
     // ---- timers --------------------------------------------------------------------------------
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {

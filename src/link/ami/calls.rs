@@ -19,6 +19,7 @@
 //! Bounds: [`AMI_CHANNELS_MAX`], [`AMI_BRIDGES_MAX`]; past either the oldest is forgotten and a snapshot asked for.
 
 mod listed;
+mod lookup;
 mod moves;
 
 use std::borrow::Borrow;
@@ -26,6 +27,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 pub(super) use self::listed::ListedChannels;
+pub(super) use self::lookup::{SeenChannel, is_plumbing};
 use super::codec::Message;
 use super::devices::{Activity, Devices};
 use super::model::Announced;

@@ -127,6 +127,12 @@ impl Devices {
         self.owners.contains_key(bare)
     }
 
+    /// The PBX's own name of a device, which may be given by that name too.
+    pub(super) fn pbx_name(&self, device: &str) -> Option<&str> {
+        let full = self.devices.get_key_value(device).map(|(full, _)| full);
+        full.or_else(|| self.owners.get(device)).map(|full| &**full)
+    }
+
     // ---- live events ---------------------------------------------------------------------------
 
     pub(super) fn state_change(&mut self, message: &Message, tell: &mut Tell<'_>) {

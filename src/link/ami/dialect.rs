@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::model::{AgentNaming, Model, ModelSettings};
+use super::service::{ForwardSettings, ServiceSettings};
 use super::session::{LoginMethod, Session, SessionSettings};
 use crate::clock::Instant;
-use crate::config::{self, AgentNames, AmiLink};
+use crate::config::{self, AgentNames, AmiLink, AmiServices};
 use crate::event::LinkId;
 use crate::link::known::Known;
-use crate::link::service::{ServiceCall, ServiceFault};
+use crate::link::service::ServiceCall;
 use crate::link::session::{Abilities, Output, Tally, Tells, Told, Transport};
 
 /// What an Asterisk tells over its manager interface.
@@ -58,7 +59,28 @@ pub fn configured(
         resync_every: ami.resync_every,
     };
     differs(&mut model);
-    Session::new(session, Model::new(model, id.clone(), known), seed)
+    let services = services(&ami.services, ami.do_not_disturb.clone());
+    Session::new(session, Model::new(model, id.clone(), known), seed).with_services(services)
+}
+
+fn services(site: &AmiServices, do_not_disturb: Option<String>) -> ServiceSettings {
+    ServiceSettings {
+        dial_context: site.dial_context.clone(),
+        dial_priority: site.dial_priority,
+        ring_time: site.ring_time,
+        conference: site.conference.clone(),
+        recording: site.recording.clone(),
+        do_not_disturb,
+        pickup: site.pickup.clone(),
+        group_pickup: site.group_pickup.clone(),
+        forward: ForwardSettings {
+            always: site.forward_always.clone(),
+            busy: site.forward_busy.clone(),
+            no_answer: site.forward_no_answer.clone(),
+            simultaneous: site.forward_simultaneous.clone(),
+            off: site.forward_off.clone(),
+        },
+    }
 }
 
 impl crate::link::Session for Session {
@@ -70,9 +92,8 @@ impl crate::link::Session for Session {
         Self::handle_bytes(self, bytes, now);
     }
 
-    fn handle_call(&mut self, call: ServiceCall, _now: Instant) {
-        let why = format!("{} is not offered over AMI", call.service);
-        self.outputs.push_back(Output::Served { id: call.id, outcome: Err(ServiceFault::NotSupported { why }) });
+    fn handle_call(&mut self, call: ServiceCall, now: Instant) {
+        Self::handle_call(self, call, now);
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -109,6 +130,6 @@ impl crate::link::Session for Session {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { tells: TELLS, services: Vec::new() }
+        Abilities { tells: TELLS, services: self.services().offered() }
     }
 }

@@ -7,10 +7,12 @@ mod devices;
 mod dialect;
 pub mod model;
 mod queues;
+mod service;
 pub mod session;
 mod translate;
 
 pub use dialect::{TELLS, configured};
+pub use service::{ForwardSettings, ServiceSettings};
 
 #[cfg(test)]
 mod complaints;

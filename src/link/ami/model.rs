@@ -18,13 +18,13 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::agents::{Agents, ListedAgents};
-use super::calls::{Calls, ListedChannels};
+use super::calls::{Calls, ListedChannels, SeenChannel};
 use super::codec::Message;
 use super::devices::{Devices, ListedDevices};
 use super::queues::{ListedQueues, Queues};
 use super::translate;
 use crate::clock::{Instant, Timestamp};
-use crate::event::{Body, Event, LinkId, LinkResyncedEvent, QueueId};
+use crate::event::{AgentId, Body, CallId, DeviceId, Event, LinkId, LinkResyncedEvent, QueueId};
 use crate::link::known::Known;
 use crate::link::native::{self, NativeSettings, Natives};
 use crate::link::tell::Tell;
@@ -243,6 +243,36 @@ impl Model {
     /// What was told so far.
     pub fn known(&self) -> &Known {
         &self.told
+    }
+
+    /// Every channel there is, oldest first.
+    pub(super) fn channels(&self) -> Vec<SeenChannel> {
+        self.calls.seen_channels(&self.devices)
+    }
+
+    /// The call an id stands for; that of one that was merged is the call it became.
+    pub(super) fn call_of(&self, call: &str) -> CallId {
+        self.calls.call_of(call)
+    }
+
+    /// The PBX's own name of a device.
+    pub(super) fn pbx_name(&self, device: &str) -> Option<&str> {
+        self.devices.pbx_name(device)
+    }
+
+    /// The id under which a device's own name is known outside; `None` for plumbing.
+    pub(super) fn device_id(&self, pbx_name: &str) -> Option<DeviceId> {
+        translate::device_name(pbx_name).map(|name| self.devices.id(&name))
+    }
+
+    /// An agent's places in queues: the queue, the interface it calls, and the device behind it.
+    pub(super) fn places(&self, agent: &str) -> Vec<(QueueId, String, Option<DeviceId>)> {
+        self.agents.places(agent)
+    }
+
+    /// Who is a queue's member at a device.
+    pub(super) fn agent_at(&self, device: &DeviceId) -> Option<&AgentId> {
+        self.agents.at_device(device)
     }
 
     /// Channels, bridges, devices, members and queues that a bound made us forget or leave out.

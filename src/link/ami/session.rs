@@ -19,6 +19,7 @@
 
 mod login;
 mod pending;
+mod serve;
 mod service;
 mod snapshot;
 mod time;
@@ -35,6 +36,7 @@ use crate::event::{Body, Event, LinkId, LinkUpEvent};
 use crate::limits::{AMI_BANNER_WAIT, AMI_BOOT_WAIT, AMI_GOODBYE_WAIT, AMI_REFUSED_IN_A_ROW_MAX, AMI_SAID_BYTES_MAX};
 use crate::link::ami::codec::{Action, Decoder, Item, Message};
 use crate::link::ami::model::Model;
+use crate::link::ami::service::Services;
 use crate::link::known::Known;
 use crate::link::{Down, Output};
 use crate::secret::Secret;
@@ -117,6 +119,7 @@ pub struct Session {
     ends_lists: bool,
     pub(super) outputs: VecDeque<Output>,
     answers: VecDeque<Answer>,
+    services: Services,
     events: VecDeque<Event>,
     counts: Counts,
 }
@@ -173,6 +176,7 @@ impl Session {
             ends_lists: false,
             outputs: VecDeque::new(),
             answers: VecDeque::new(),
+            services: Services::default(),
             events: VecDeque::new(),
             counts: Counts::default(),
         }
@@ -203,6 +207,7 @@ impl Session {
         if !matches!(self.state, State::Over) {
             self.handle_message(message, now);
             self.ask_model();
+            self.serve(now);
         }
     }
 
@@ -254,7 +259,7 @@ impl Session {
         self.absent = [false; LISTS.len()];
         self.refused_in_a_row = 0;
         self.resync_asked = false;
-        self.outputs.retain(|output| matches!(output, Output::Event(_)));
+        self.outputs.retain(|output| matches!(output, Output::Event(_) | Output::Served { .. }));
         let token = self.random.u64(..);
         self.pending.begin(token);
     }
@@ -280,6 +285,7 @@ impl Session {
         }
         self.decoder = decoder;
         self.ask_model();
+        self.serve(now);
     }
 
     /// The connection ended; what was not a whole message is gone with it.
@@ -371,6 +377,7 @@ impl Session {
     /// The machine: what a live event means in each state.
     fn handle_live_event(&mut self, name: &[u8], message: &Message, now: Instant) {
         self.counts.events += 1;
+        self.observe(name, message, now);
         let restarted = matches!(name, b"FullyBooted" | b"Reload");
         match (&mut self.state, name) {
             (State::Over | State::Banner { .. } | State::Login, _) => self.counts.unmatched += 1,
@@ -520,18 +527,19 @@ impl Session {
         self.abandon_snapshot();
         self.state = State::Over;
         let lost = self.pending.begin(0);
-        for (id, awaited) in lost {
-            if let Purpose::Service { .. } = awaited.purpose {
-                self.answers.push_back(Answer { id, reply: Err(Unanswered::LinkLost) });
-            }
+        let of_calls: Vec<ActionId> =
+            self.services.jobs.iter().filter_map(|job| job.sent.as_ref().map(|(id, _)| *id)).collect();
+        for (id, awaited) in lost.into_iter().filter(|(id, _)| !of_calls.contains(id)) {
+            self.action_lost(id, &awaited.purpose);
         }
+        self.lose_calls();
     }
 }
 
 const BANNER_EXPECTED: &str = "expected a banner with \"Call Manager\"";
 
 /// The peer's words for an error message: one line, printable, bounded.
-fn said(bytes: &[u8]) -> String {
+pub(super) fn said(bytes: &[u8]) -> String {
     let cut = &bytes[..bytes.len().min(AMI_SAID_BYTES_MAX)];
     let mut text = String::new();
     for chunk in cut.utf8_chunks() {

@@ -195,6 +195,8 @@ pub(super) fn is_noise(event: &[u8]) -> bool {
             | b"BridgeVideoSourceUpdate"
             | b"SuccessfulAuth"
             | b"ChallengeSent"
+            // a list of the snapshot that this PBX does not have
+            | b"RequestBadFormat"
             | b"MessageWaiting"
             | b"DTMFBegin"
             | b"FullyBooted"
@@ -269,6 +271,7 @@ pub(super) fn is_mute(event: &[u8]) -> bool {
                 | b"BridgeCreate"
                 | b"SuccessfulAuth"
                 | b"ChallengeSent"
+                | b"RequestBadFormat"
                 | b"HangupRequest"
                 | b"SoftHangupRequest"
         )

@@ -99,6 +99,11 @@ impl Pending {
         self.awaited.get(&id)
     }
 
+    /// The number of an ActionID of ours, answered already or not.
+    pub(super) fn number(&self, action_id: &[u8]) -> Option<ActionId> {
+        self.parse(action_id)
+    }
+
     pub(super) fn get_mut(&mut self, id: ActionId) -> Option<&mut Awaited> {
         self.awaited.get_mut(&id)
     }

@@ -16,6 +16,8 @@ pub struct Answer {
 /// The PBX's response, which may well be an error of its own, and the items of its list.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reply {
+    /// Name of the action it answers.
+    pub action: String,
     pub response: Message,
     pub items: Vec<Message>,
 }
@@ -84,7 +86,7 @@ impl Session {
         let Some(awaited) = self.pending.remove(id) else { return };
         let Purpose::Service { response, items } = awaited.purpose else { return };
         let reply = match (failed, response) {
-            (None, Some(response)) => Ok(Reply { response, items }),
+            (None, Some(response)) => Ok(Reply { action: awaited.name, response, items }),
             (failed, _) => Err(failed.unwrap_or(Unanswered::ListCut)),
         };
         self.answers.push_back(Answer { id, reply });

@@ -3,6 +3,7 @@ use crate::clock::Clock;
 use crate::limits::{AMI_ACTIONS_PENDING_MAX, AMI_LIST_ITEMS_MAX, AMI_RESYNC_PAUSE, AMI_SNAPSHOT_EVENTS_MAX};
 use crate::link::ami::model::ModelSettings;
 use crate::link::known::Known;
+use crate::link::service::{Arguments, CallId, Outcome, Service, ServiceCall};
 
 /// A session and its time; whatever it sends is kept as messages.
 pub(crate) struct Bench {
@@ -12,6 +13,7 @@ pub(crate) struct Bench {
     pub(crate) told: Vec<Event>,
     pub(crate) downs: Vec<Down>,
     pub(crate) ups: u32,
+    pub(crate) served: Vec<(CallId, Outcome)>,
 }
 
 impl Bench {
@@ -34,6 +36,7 @@ impl Bench {
             told: Vec::new(),
             downs: Vec::new(),
             ups: 0,
+            served: Vec::new(),
         }
     }
 
@@ -99,6 +102,20 @@ impl Bench {
         id
     }
 
+    /// A service call; its outcome, where it has one at once.
+    pub(crate) fn call(&mut self, service: Service, arguments: serde_json::Value) -> Option<Outcome> {
+        let id = CallId(self.served.len() as u64 + 1);
+        let arguments = Arguments::parse(arguments).unwrap();
+        self.session.handle_call(ServiceCall { id, service, arguments }, self.now);
+        self.drain();
+        self.outcome()
+    }
+
+    /// The outcome of the call that ended last.
+    pub(crate) fn outcome(&mut self) -> Option<Outcome> {
+        self.served.pop().map(|(_, outcome)| outcome)
+    }
+
     pub(crate) fn answers(&mut self) -> Vec<Answer> {
         std::iter::from_fn(|| self.session.poll_answer()).collect()
     }
@@ -119,6 +136,7 @@ impl Bench {
                 Output::Up => self.ups += 1,
                 Output::Event(event) => self.told.push(event),
                 Output::Down(down) => self.downs.push(down),
+                Output::Served { id, outcome } => self.served.push((id, outcome)),
                 other => panic!("{other:?} is not this machine's to ask for"),
             }
         }

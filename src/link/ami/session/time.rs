@@ -19,7 +19,8 @@ impl Session {
         };
         let ping = self.ping_at();
         let model = if self.is_logged_in() { self.model.poll_timeout() } else { None };
-        [state, ping, model, self.pending.deadline()].into_iter().flatten().min()
+        let services = self.services.poll_timeout();
+        [state, ping, model, services, self.pending.deadline()].into_iter().flatten().min()
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
@@ -29,7 +30,10 @@ impl Session {
             match awaited.purpose {
                 Purpose::List if quietly => self.list_ended_quietly(id, now),
                 Purpose::Service { response: Some(response), items } if quietly => {
-                    self.answers.push_back(super::Answer { id, reply: Ok(super::Reply { response, items }) });
+                    self.answers.push_back(super::Answer {
+                        id,
+                        reply: Ok(super::Reply { action: awaited.name, response, items }),
+                    });
                 }
                 Purpose::Challenge | Purpose::Login | Purpose::Hello => self.silent(now),
                 Purpose::Ping => self.ping_unanswered(awaited.sent, now),
@@ -48,6 +52,7 @@ impl Session {
             self.tell();
         }
         self.ask_model();
+        self.serve(now);
     }
 
     fn handle_state_timeout(&mut self, now: Instant) {
