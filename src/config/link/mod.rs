@@ -7,9 +7,11 @@
 
 mod address;
 mod ami;
+mod nexuscube;
 
 pub use address::{Address, Scheme};
 pub use ami::{AgentNames, AmiLink, Login};
+pub use nexuscube::{AgentsOverReconnects, ManualIn, NexuscubeLink, Parties, Pongs, Resync};
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -68,12 +70,14 @@ pub struct Account {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dialect {
     Ami(AmiLink),
+    Nexuscube(NexuscubeLink),
 }
 
 impl Dialect {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Ami(_) => "ami",
+            Self::Nexuscube(_) => "nexuscube",
         }
     }
 }
@@ -100,7 +104,7 @@ struct Places<'a> {
     listen: Option<SocketAddr>,
 }
 
-const KINDS: &[Kind] = &[AMI];
+const KINDS: &[Kind] = &[AMI, NEXUSCUBE];
 
 const AMI: Kind = Kind {
     name: "ami",
@@ -110,6 +114,16 @@ const AMI: Kind = Kind {
     keys: ami::KEYS,
     tls_elsewhere: false,
     read: |section, _| ami::read(section).map(Dialect::Ami),
+};
+
+const NEXUSCUBE: Kind = Kind {
+    name: "nexuscube",
+    schemes: &[(Scheme::Ws, 8877), (Scheme::Wss, 8877)],
+    listens: false,
+    heartbeat: Duration::from_secs(20),
+    keys: nexuscube::KEYS,
+    tls_elsewhere: false,
+    read: |section, _| nexuscube::read(section).map(Dialect::Nexuscube),
 };
 
 const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
