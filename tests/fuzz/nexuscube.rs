@@ -112,7 +112,7 @@ impl Bench {
                     self.now = self.now.max(at);
                     self.session.handle_timeout(self.now);
                     self.drain();
-                    if b % 2 == 0 {
+                    if b.is_multiple_of(2) {
                         self.session.handle_pong(self.now);
                     }
                     steps += 1;

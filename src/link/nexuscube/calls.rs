@@ -20,6 +20,7 @@
 //! [`NEXUSCUBE_REFERENCES_MAX`], [`NEXUSCUBE_CALL_SILENT_MAX`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
 use super::codec::CtiEvent;
@@ -117,16 +118,20 @@ impl Calls {
 
     // ---- what is known -------------------------------------------------------------------------
 
+    #[cfg(test)]
     pub(super) fn connections(&self) -> impl Iterator<Item = (&ConnectionId, &Connection)> {
         self.connections.iter()
     }
 
     pub(super) fn of_device<'a>(
         &'a self,
-        device: &'a DeviceId,
-    ) -> impl Iterator<Item = (&'a ConnectionId, &'a Connection)> {
-        // Their ids begin alike, unless a device's name has a colon in it, so the filter is what counts.
-        self.connections.iter().filter(move |(_, connection)| connection.device == *device)
+        device: &DeviceId,
+    ) -> impl Iterator<Item = (&'a ConnectionId, &'a Connection)> + use<'a> {
+        let device = device.clone();
+        // Their ids begin with `DEVICE:`, and `;` is the sign after `:`.
+        let (from, to) = (format!("{device}:"), format!("{device};"));
+        let alike = (Bound::Included(from.as_str()), Bound::Excluded(to.as_str()));
+        self.connections.range::<str, _>(alike).filter(move |(_, connection)| connection.device == device)
     }
 
     pub(super) fn of_call<'a>(&'a self, call: &'a CallId) -> impl Iterator<Item = (&'a ConnectionId, &'a Connection)> {
@@ -496,11 +501,12 @@ impl Calls {
     fn refresh(&mut self, id: &ConnectionId, scene: Scene<'_>, now: Instant) {
         let event = scene.event;
         let call = call_id(scene);
-        let of_call = self.of_call(&call).find_map(|(_, it)| it.direction);
+        let own = direction(event.call.ctype).or_else(|| self.connections.get(id)?.direction);
+        let direction = own.or_else(|| self.of_call(&call).find_map(|(_, it)| it.direction));
         let Some(connection) = self.connections.get_mut(id) else { return };
         let (calling, called) = parties(scene);
         connection.call = call;
-        connection.direction = direction(event.call.ctype).or(connection.direction).or(of_call);
+        connection.direction = direction;
         connection.calling = calling.or_else(|| connection.calling.take());
         connection.called = called.or_else(|| connection.called.take());
         let by_queue = event.queue.dn.as_deref().map(QueueId::new);

@@ -7,7 +7,7 @@
 //! `unknown` until its first event, or until `assume_idle_after`, when it is told `not-in-use` with
 //! `"assumed":true` in `native`. A queue has no such state.
 //! Agents: the event changes the state, never a response. `busy` is derived: an agent who is ready or works after a
-//! call, at a device with a connected or held call. An agent follows to the device of their last event. Agents live on
+//! call, at a device with a connected or held call, unsure ones included. An agent follows to the device of their last event. Agents live on
 //! the CTI server, so a lost link changes nothing of them; one who changed meanwhile is shown as before until their next
 //! event, since there is no word for an agent nobody knows of.
 //! Queues: waiting calls as the last event of the queue said; after a resync the number is kept as long as a call is
@@ -378,11 +378,10 @@ impl Model {
     ) {
         let Some(agent) = self.agents.get(id) else { return };
         let may_be_busy = matches!(agent.state, AgentState::Ready | AgentState::WorkingAfterCall);
-        let in_a_call = agent.device.as_ref().is_some_and(|device| {
-            self.calls
-                .of_device(device)
-                .any(|(_, it)| it.sure && matches!(it.state, ConnectionState::Connected | ConnectionState::Hold))
-        });
+        // A call of before a lost link keeps them busy until it is confirmed or cleared: who may be talking is not ready.
+        let talks = |state| matches!(state, ConnectionState::Connected | ConnectionState::Hold);
+        let in_a_call =
+            agent.device.as_ref().is_some_and(|device| self.calls.of_device(device).any(|(_, it)| talks(it.state)));
         let wanted = KnownAgent {
             state: if may_be_busy && in_a_call { AgentState::Busy } else { agent.state },
             device: agent.device.clone(),

@@ -385,7 +385,7 @@ impl Asked<'_> {
         if self.arguments.device.as_deref().is_some_and(|asked| asked != device) {
             return Err(bad("device", format!("{device}, whose connection {id} is"), "another device"));
         }
-        if connection.sure && !fits.contains(&connection.state) && !(fits == CLEARABLE) {
+        if connection.sure && !fits.contains(&connection.state) && fits != CLEARABLE {
             return Err(wrong_state(&format!("connection {id}"), fits, &[(id, connection)]));
         }
         match connection.c1 {
@@ -403,7 +403,7 @@ impl Asked<'_> {
         let asked = self.arguments.call.as_deref();
         let of_call = |(_, it): &(&ConnectionId, &Connection)| asked.is_none_or(|call| it.call.as_str() == call);
         let calls = &self.model.calls;
-        let there: Vec<_> = calls.connections().filter(|(_, it)| it.device == device).filter(of_call).collect();
+        let there: Vec<_> = calls.of_device(&device).filter(of_call).collect();
         let fit: Vec<_> = there.iter().filter(|(_, it)| !it.sure || fits.contains(&it.state)).copied().collect();
         // A device whose only calls are held may leave one of them.
         let fit = if fit.is_empty() && fits == CLEARABLE { there.clone() } else { fit };

@@ -475,6 +475,9 @@ impl Session {
                 Expired::Unanswered(pending) => match pending.purpose {
                     Purpose::Login => return self.down(Down::Silent { after: self.settings.deadline }),
                     Purpose::Logout => return self.down(Down::Closed { said: None }),
+                    Purpose::Add(_) if self.is_mute(now) => {
+                        return self.down(Down::Silent { after: self.settings.deadline });
+                    }
                     Purpose::Add(device) => {
                         self.monitors.refused(&device, now);
                     }
@@ -490,6 +493,13 @@ impl Session {
                 Expired::Unsent(pending) => self.never_sent(pending, now),
             }
         }
+    }
+
+    /// Monitors are asked for, and nothing at all was heard for a deadline.
+    fn is_mute(&self, now: Instant) -> bool {
+        let heard = self.keep_alive.as_ref().map(|keep_alive| keep_alive.heard);
+        let silent = heard.is_some_and(|heard| now - heard >= self.settings.deadline);
+        silent && matches!(self.state, State::Adding { .. })
     }
 
     fn never_sent(&mut self, pending: Pending, now: Instant) {
