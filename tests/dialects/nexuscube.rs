@@ -17,19 +17,21 @@
 //! ```
 //! After every line nothing else may have come out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lamplighter::clock::{Clock, Instant};
+use lamplighter::clock::{Clock, Instant, Timestamp};
 use lamplighter::config::{Config, Dialect};
-use lamplighter::event::{ConnectionId, ConnectionState, Event, LinkId};
+use lamplighter::event::{Body, ConnectionId, ConnectionState, DeviceId, DeviceState, Event, LinkId, Seq};
 use lamplighter::link::known::{Known, KnownConnection};
 use lamplighter::link::nexuscube::Session;
 use lamplighter::link::nexuscube::codec::{CtiEvent, Message, Request, decode};
 use lamplighter::link::service::{Arguments, CallId, Service, ServiceCall, ServiceFault};
 use lamplighter::link::session::Transport;
 use lamplighter::link::{Down, Output, Session as _};
+use lamplighter::log::record::Entry;
+use lamplighter::state::{LinkState, State};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -127,6 +129,105 @@ proptest! {
     #[test]
     fn any_dialogue_leaves_the_session_sound(steps in vec(any::<u8>(), 0..600)) {
         bodies::nexuscube_session(&steps);
+    }
+}
+
+proptest! {
+    /// What was told of a device and what was told of its calls are one story, whatever the server says, in any order.
+    #[test]
+    fn a_device_is_never_told_free_while_a_call_of_its_is_told(steps in vec(step(), 1..120)) {
+        let mut session = session("", Known::default());
+        let mut office = Office::default();
+        let now = Clock::system().now();
+        session.handle_connected("ws://cti", Transport::WebSocket, now);
+        for answer in [
+            r#"{"fname":"login","result":1}"#,
+            r#"{"fname":"addmonitor","device":"1001","result":1}"#,
+            r#"{"fname":"addmonitor","device":"1002","result":1}"#,
+        ] {
+            session.handle_bytes(answer.as_bytes(), now);
+        }
+        for (number, step) in steps.iter().enumerate() {
+            session.handle_bytes(step.replace("CNSQ", &(number + 1).to_string()).as_bytes(), now);
+            office.fold(&mut session);
+            office.agrees();
+        }
+    }
+}
+
+/// An event of one of two devices, in one of a few calls.
+fn step() -> impl Strategy<Value = String> {
+    let id = prop::sample::select(vec![1, 2, 3, 3, 4, 4, 5, 6, 6, 7, 8, 9, 10, 11, 12, 13, 14, 14, 23, 61]);
+    let device = prop::sample::select(vec!["1001", "1002"]);
+    let other = prop::sample::select(vec!["1001", "1002", "010", ""]);
+    (id, device, 0..4u8, prop::array::uniform3(0..5u8), other).prop_map(|(id, device, cnid, [c1, c2, c3], other)| {
+        format!(
+            r#"{{"fname":"event","id":{id},"this":"{device}","monitor":"{device}","cnid":"c{cnid}","cnsq":CNSQ,"call":{{"c1":{c1},"c2":{c2},"c3":{c3},"cause":48,"ctype":3,"other":"{other}","called":""}}}}"#
+        )
+    })
+}
+
+/// What a consumer of the events believes.
+#[derive(Default)]
+struct Office {
+    state: State,
+    /// When a device was last told unknown.
+    lost: BTreeMap<DeviceId, Seq>,
+}
+
+impl Office {
+    fn fold(&mut self, session: &mut Session) {
+        while let Some(output) = session.poll_output() {
+            let Output::Event(event) = output else { continue };
+            let mut data = Vec::new();
+            event.write_data(&mut data).unwrap();
+            let seq = self.state.seq.next();
+            let entry = Entry {
+                seq,
+                at: Timestamp(0),
+                clock_unset: false,
+                kind: event.body.kind(),
+                link: event.source.link().cloned(),
+                subject: None,
+                data: data.into(),
+            };
+            if let Body::DeviceState(told) = &event.body
+                && event.resync
+            {
+                self.lost.insert(told.device.clone(), seq);
+            }
+            self.state.apply(&entry, &event);
+        }
+    }
+
+    fn agrees(&self) {
+        let link = &self.state.links["cti"];
+        for (id, device) in &link.devices {
+            let states: Vec<ConnectionState> = link.connections_of(id).map(|(_, it)| it.state).collect();
+            let has = |wanted: &[ConnectionState]| states.iter().any(|state| wanted.contains(state));
+            let active = [
+                ConnectionState::Initiated,
+                ConnectionState::Connected,
+                ConnectionState::Queued,
+                ConnectionState::Fail,
+            ];
+            let agrees = match device.state {
+                DeviceState::NotInUse => states.is_empty(),
+                DeviceState::Ringing => has(&[ConnectionState::Alerting]) && !has(&active),
+                DeviceState::RingInUse => has(&[ConnectionState::Alerting]),
+                DeviceState::OnHold => has(&[ConnectionState::Hold]) && !has(&active),
+                DeviceState::InUse => has(&active) && !has(&[ConnectionState::Alerting]),
+                // After 61 what goes on is unsure, and so may stand beside what is sure.
+                DeviceState::Unknown => true,
+                other => panic!("{id} was told {other:?}"),
+            };
+            assert!(agrees || self.was_lost(link, id), "{id} is {:?}, its connections {states:?}", device.state);
+        }
+    }
+
+    /// Connections that no event confirmed since a monitor ended are told by earlier entries than the device's unknown.
+    fn was_lost(&self, link: &LinkState, id: &DeviceId) -> bool {
+        self.lost.get(id).is_some_and(|lost| link.connections_of(id).any(|(_, it)| it.seq < *lost))
     }
 }
 

@@ -8,3 +8,7 @@ for recording in ../corpus/ami/recorded/asterisk-*/*.ami; do
     { printf 'A'; head -c 8000 "$recording"; } >"corpus/ami_codec/$name"
     { printf '\000\377'; head -c 2000 "$recording"; } >"corpus/ami_session/$name"
 done
+mkdir -p corpus/nexuscube_codec
+for file in ../corpus/nexuscube/*.jsonl; do
+    split -l 1 "$file" "corpus/nexuscube_codec/$(basename "$file" .jsonl)-"
+done

@@ -9,8 +9,9 @@
 //! - Transferred on a device with two connections ends both: the device is out of the call, and the ConnectionCleared
 //!   that follows says nothing further. On a device with one, and Conferenced on any, the connection gets its new
 //!   reference: the new one is told, then the old one cleared.
-//! - Where `this` names another party of the same call than the monitor, Held and Retrieved are that party's, and so
-//!   is ConnectionCleared in a conference.
+//! - Where `this` names another monitored party of the same call, Held and Retrieved are that party's. So is
+//!   ConnectionCleared in a call that was transferred or conferenced, where one party's end is not the others'; in a
+//!   plain call it ends both, so that no end is missed.
 //! - `cnsq` orders the events of a connection: an older one than was seen changes nothing, unless it is an end.
 //!
 //! After a lost connection nobody can be asked which calls go on. They are kept, unsure, until an event confirms or
@@ -59,7 +60,8 @@ pub(super) struct Connection {
     /// Every reference it was seen under.
     references: Vec<u32>,
     cnsq: Option<i64>,
-    conferenced: bool,
+    /// It was transferred or conferenced: the call has, or had, more than two parties.
+    joined: bool,
     /// When it counts as ended unseen; an unsure one has none before the resync.
     due: Option<Instant>,
     order: u64,
@@ -110,7 +112,7 @@ impl Calls {
             queue: None,
             references: c1.into_iter().collect(),
             cnsq: None,
-            conferenced: false,
+            joined: false,
             due: None,
             order: self.order,
         })
@@ -294,6 +296,9 @@ impl Calls {
             [old] => {
                 let state = self.connections.get(old).map(|connection| connection.state);
                 let id = self.renamed(old, scene, tell);
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.joined = true;
+                }
                 tell.call(CallKind::Transferred, CallEvent { connection: Some(id.clone()), ..told });
                 if id == *old {
                     return;
@@ -329,7 +334,7 @@ impl Calls {
         };
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.state = ConnectionState::Connected;
-        connection.conferenced = true;
+        connection.joined = true;
         let told = body(&id, connection);
         tell.call(CallKind::Conferenced, CallEvent { from, to, cause: cause.clone(), ..told });
         for old in olds.iter().filter(|old| **old != id) {
@@ -341,8 +346,8 @@ impl Calls {
         let cause = scene.event.call.cause.map(translate::cause);
         match self.find(scene) {
             Some(id) => {
-                let conferenced = self.connections.get(&id).is_some_and(|connection| connection.conferenced);
-                if !(conferenced && self.is_anothers(scene)) {
+                let joined = self.connections.get(&id).is_some_and(|connection| connection.joined);
+                if !(joined && (self.is_anothers(scene) || self.another_left(scene))) {
                     self.note_sequence(&id, scene);
                     self.end(&id, cause, false, tell);
                 }
@@ -446,13 +451,13 @@ impl Calls {
 
     /// The connection an event speaks of.
     fn find(&self, scene: Scene<'_>) -> Option<ConnectionId> {
+        let id = connection_id(scene);
+        if self.connections.contains_key(&id) {
+            return Some(id);
+        }
         let call = call_id(scene);
         match scene.event.call.c1 {
             Some(c1) => {
-                let id = connection_id(scene);
-                if self.connections.contains_key(&id) {
-                    return Some(id);
-                }
                 let has = |(_, it): &(&ConnectionId, &Connection)| it.references.contains(&c1) && it.call == call;
                 self.of_device(scene.device).find(has).map(|(id, _)| id.clone())
             }
@@ -485,7 +490,7 @@ impl Calls {
                     queue: None,
                     references: Vec::new(),
                     cnsq: None,
-                    conferenced: false,
+                    joined: false,
                     due: None,
                     order: self.order,
                 };
@@ -616,6 +621,15 @@ impl Calls {
         };
         let call = call_id(scene);
         self.of_call(&call).any(|(_, it)| it.device.as_str() == this)
+    }
+
+    /// The event is about a party that was in the device's call and left it.
+    fn another_left(&self, scene: Scene<'_>) -> bool {
+        let Some(this) = scene.event.this.as_deref().filter(|this| *this != scene.device.as_str()) else {
+            return false;
+        };
+        let call = call_id(scene);
+        self.ended.iter().any(|ended| ended.call == call && ended.device.as_str() == this)
     }
 
     /// A call event's fields from the connection, or from the event alone.

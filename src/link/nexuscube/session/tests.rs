@@ -152,7 +152,7 @@ fn a_proxy_that_takes_the_login_and_says_no_more_is_silent() {
 fn past_the_limit_the_oldest_connection_is_cleared_and_said_so() {
     let mut bench = Bench::live(ONE);
     for n in 0..=NEXUSCUBE_CONNECTIONS_MAX {
-        bench.event(6, "1001", &format!("c{n}"), 1, n + 1);
+        bench.event(6, &format!("{}", n % 64), &format!("c{n}"), 1, n + 1);
     }
     let cleared: Vec<&Event> =
         bench.told.iter().filter(|event| matches!(event.body, Body::Call(CallKind::Cleared, _))).collect();
