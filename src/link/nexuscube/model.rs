@@ -433,8 +433,12 @@ impl Model {
     ) -> LinkResyncedEvent {
         let begun = out.len();
         let told: Vec<DeviceId> = self.told.devices.keys().cloned().collect();
-        for device in monitored.iter().chain(&told) {
+        for device in monitored {
             self.await_first_event(device, now);
+        }
+        for device in monitored.iter().chain(&told) {
+            // Nobody will speak of what was told once and is not monitored: it is unknown for good.
+            let _ = self.device(device);
             self.settle(device, true, now, out);
         }
         self.calls.resynced(now, self.settings.calls_unsure_for);
@@ -446,15 +450,26 @@ impl Model {
         summary(out.range(begun..))
     }
 
-    /// One device's monitor began anew, or ended.
+    /// One device's monitor began anew.
     pub(super) fn device_lost(&mut self, device: &DeviceId, now: Instant, out: &mut VecDeque<Event>) {
+        self.forget(device);
+        self.await_first_event(device, now);
+        self.calls.resynced(now, self.settings.calls_unsure_for);
+        self.settle(device, true, now, out);
+    }
+
+    /// One device's monitor is gone: nothing is assumed of it.
+    pub(super) fn device_unmonitored(&mut self, device: &DeviceId, now: Instant, out: &mut VecDeque<Event>) {
+        self.forget(device);
+        self.calls.resynced(now, self.settings.calls_unsure_for);
+        self.settle(device, true, now, out);
+    }
+
+    fn forget(&mut self, device: &DeviceId) {
         self.calls.lose(Some(device));
         if let Some(known) = self.device(device) {
             *known = Device::default();
         }
-        self.await_first_event(device, now);
-        self.calls.resynced(now, self.settings.calls_unsure_for);
-        self.settle(device, true, now, out);
     }
 
     /// The CTI server says that it has no such device.

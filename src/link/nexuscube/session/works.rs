@@ -196,7 +196,7 @@ impl Session {
             }
             After::Unmonitored(device) => {
                 self.monitors.remove(&device);
-                self.model.device_lost(&device, now, &mut self.events);
+                self.model.device_unmonitored(&device, now, &mut self.events);
                 self.tell();
             }
             After::Raw => return json!({"native": message.fields()}),
