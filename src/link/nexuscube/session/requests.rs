@@ -192,6 +192,19 @@ mod tests {
     }
 
     #[test]
+    fn past_the_limit_a_service_waits_no_more_and_a_monitor_does() {
+        let now = Clock::system().now();
+        let mut requests = Requests::default();
+        for _ in 0..NEXUSCUBE_REQUESTS_WAITING_MAX {
+            assert!(requests.push(pending("hold", "1001", now)));
+        }
+        assert!(!requests.push(pending("hold", "1002", now)));
+        let monitor = Pending { purpose: Purpose::Add(DeviceId::new("1003")), ..pending("addmonitor", "1003", now) };
+        assert!(requests.push(monitor), "monitors have a bound of their own");
+        assert_eq!(requests.count(|purpose| matches!(purpose, Purpose::Add(_))), 1);
+    }
+
+    #[test]
     fn a_response_without_its_device_is_the_only_request_of_its_name() {
         let now = Clock::system().now();
         let mut requests = Requests::default();
