@@ -192,6 +192,58 @@ pub const OPENVOX_REQUESTS_MAX: usize = 6;
 pub const OPENVOX_RESYNC_PAUSE: Duration = Duration::from_secs(5);
 /// Bytes of the PBX's own words in an error.
 pub const OPENVOX_SAID_BYTES_MAX: usize = 160;
+// ---- NEXUSCUBE ---------------------------------------------------------------------------------
+
+/// Characters of a login id, as the document has it; a longer one is a fault of the configuration.
+pub const NEXUSCUBE_LOGIN_ID_CHARS_MAX: usize = 24;
+/// Characters of a device, an agent, a number called; a longer one is refused, as the document has it.
+pub const NEXUSCUBE_NAME_CHARS_MAX: usize = 64;
+/// Characters of user-to-user data, and of extended user and campaign data each; longer is refused.
+pub const NEXUSCUBE_UUI_CHARS_MAX: usize = 256;
+pub const NEXUSCUBE_ATTACH_CHARS_MAX: usize = 1024;
+/// A connection's reference (`c1`, `c2`) in a request: 1 to this; another is refused, as the document has it.
+pub const NEXUSCUBE_REFERENCE_MAX: u32 = 32_766;
+/// Bytes of one JSON message; a longer one is refused and counted. The fields of the largest event take 4 KiB.
+pub const NEXUSCUBE_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// JSON objects in one WebSocket message; what follows is refused and counted. The document has one.
+pub const NEXUSCUBE_OBJECTS_MAX: usize = 64;
+/// Refused messages in a row before the link is dropped as misbehaving: the peer speaks something else.
+pub const NEXUSCUBE_REFUSED_IN_A_ROW_MAX: u32 = 16;
+/// Characters of the peer's own words in an error.
+pub const NEXUSCUBE_SAID_CHARS_MAX: usize = 160;
+/// Devices and queues monitored on one link. More in a configuration is a fault of it; one more monitor is refused.
+pub const NEXUSCUBE_MONITORS_MAX: usize = 4096;
+/// Monitors added or removed at once; the next waits for an answer.
+pub const NEXUSCUBE_MONITORS_AT_ONCE: usize = 16;
+/// Pause before a monitor that was refused is asked for again; doubles up to the second.
+pub const NEXUSCUBE_MONITOR_RETRY_MIN: Duration = Duration::from_secs(5);
+pub const NEXUSCUBE_MONITOR_RETRY_MAX: Duration = Duration::from_secs(300);
+/// Requests that wait since one like them (same name, same device) is under way; one more is refused at once.
+pub const NEXUSCUBE_REQUESTS_WAITING_MAX: usize = 256;
+/// A second loss of the login within so long ends the connection: logging in again did not help.
+pub const NEXUSCUBE_LOGIN_KEPT_MIN: Duration = Duration::from_secs(60);
+/// How long the proxy may stay without its CTI server; then the connection is ended and a fresh login finds the truth.
+pub const NEXUSCUBE_CTI_LOST_MAX: Duration = Duration::from_secs(120);
+/// How often a proxy that answered "middleware not connected" is asked again.
+pub const NEXUSCUBE_CTI_PROBE: Duration = Duration::from_secs(5);
+/// Pings without a sign of life before the link counts as dead.
+pub const NEXUSCUBE_PINGS_LOST_MAX: u32 = 2;
+/// Time for the answer to a logout; past it we close without.
+pub const NEXUSCUBE_GOODBYE_WAIT: Duration = Duration::from_secs(1);
+/// Events remembered to tell repeats; past it the oldest is forgotten.
+pub const NEXUSCUBE_SEEN_MAX: usize = 4096;
+/// Connections followed on one link; past it the oldest is cleared, with `resync`.
+pub const NEXUSCUBE_CONNECTIONS_MAX: usize = 4096;
+/// Connections remembered after their end, so that late news of them is no orphan, and for how long; past either the
+/// oldest is forgotten.
+pub const NEXUSCUBE_ENDED_MAX: usize = 1024;
+pub const NEXUSCUBE_ENDED_KEPT: Duration = Duration::from_secs(600);
+/// A connection without any event for so long has ended unseen; it is cleared, with `resync`.
+pub const NEXUSCUBE_CALL_SILENT_MAX: Duration = Duration::from_secs(12 * 3600);
+/// Former references of one connection; past it the oldest is forgotten.
+pub const NEXUSCUBE_REFERENCES_MAX: usize = 8;
+/// Devices, agents and queues told of on one link; past it news of further ones are kept as the PBX's own messages.
+pub const NEXUSCUBE_OBJECTS_TOLD_MAX: usize = 8192;
 
 // ---- log ---------------------------------------------------------------------------------------
 
@@ -365,6 +417,7 @@ pub const CLI_STREAM_LINE_BYTES_MAX: usize = 1024 * 1024;
 const _: () = assert!(LINK_EVENTS_QUEUED_MAX <= LOG_UNFLUSHED_ENTRIES_MAX, "a full queue fits the log's own");
 const _: () = assert!(LOG_BATCH_BYTES_MAX <= LOG_UNFLUSHED_BYTES_MAX, "a batch is never waited for in vain");
 const _: () = assert!(NATIVE_BYTES_MAX < LOG_ENTRY_BYTES_MAX, "a native object fits its entry");
+const _: () = assert!(NEXUSCUBE_MESSAGE_BYTES_MAX <= LINK_FRAME_BYTES_MAX, "a message fits its frame");
 const _: () = assert!(AMI_LINE_BYTES_MAX <= AMI_MESSAGE_BYTES_MAX, "a line fits its message");
 const _: () = assert!(AMI_MESSAGE_BYTES_MAX < LOG_ENTRY_BYTES_MAX, "a message fits its entry");
 const _: () = assert!(SECRET_BYTES_MAX < AMI_ACTION_LINE_BYTES_MAX, "a secret fits a login's line");

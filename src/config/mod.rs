@@ -26,6 +26,7 @@ pub use link::{
     Account, ActionForm, Address, AgentNames, AmiLink, AmiServices, ClientCert, ControlApi, Dialect, Link, Login, Net,
     OPENVOX_SERVICES, OlssooLink, OpenvoxControl, OpenvoxLink, Rest, RestForm, Scheme, TlsSettings, is_service_path,
 };
+pub use link::{AgentsOverReconnects, ManualIn, NexuscubeLink, Parties, Pongs, Resync};
 pub use pattern::PatternOverride;
 pub use units::{parse_colour, parse_duration, parse_size, show_duration, show_size};
 

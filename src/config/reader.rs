@@ -284,12 +284,17 @@ impl<'d> Item<'d> {
 
     /// A list, at most [`CONFIG_LIST_ITEMS_MAX`] long.
     pub(super) fn list(&self, of: &str) -> Option<Vec<Self>> {
+        self.list_of(of, CONFIG_LIST_ITEMS_MAX)
+    }
+
+    /// A list with a bound of its own.
+    pub(super) fn list_of(&self, of: &str, most: usize) -> Option<Vec<Self>> {
         let DeValue::Array(values) = self.value else {
             self.expected(format!("a list of {of}"));
             return None;
         };
-        if values.len() > CONFIG_LIST_ITEMS_MAX {
-            let expected = format!("at most {CONFIG_LIST_ITEMS_MAX} {of}");
+        if values.len() > most {
+            let expected = format!("at most {most} {of}");
             self.fault(Problem::Value { expected, found: values.len().to_string(), nearest: None });
             return None;
         }

@@ -24,7 +24,6 @@ pub(super) fn q850(code: u32) -> Cause {
 }
 
 /// A CSTA event cause: NEXUSCUBE's `call.cause`. 16 is not Q.850's 16.
-#[allow(dead_code, reason = "its dialect follows")]
 pub(super) fn csta(code: u32) -> Cause {
     let text = match code {
         48 => "NormalClearing",

@@ -10,6 +10,7 @@ pub mod driver;
 pub mod figures;
 pub mod known;
 pub mod native;
+pub mod nexuscube;
 pub mod olssoo;
 pub mod openvox;
 pub mod push;

@@ -7,11 +7,13 @@
 
 mod address;
 mod ami;
+mod nexuscube;
 mod olssoo;
 mod openvox;
 
 pub use address::{Address, Scheme};
 pub use ami::{AgentNames, AmiLink, AmiServices, Login};
+pub use nexuscube::{AgentsOverReconnects, ManualIn, NexuscubeLink, Parties, Pongs, Resync};
 pub use olssoo::{ActionForm, OlssooLink, Rest, RestForm};
 pub use openvox::{ControlApi, Net, OpenvoxControl, OpenvoxLink, SERVICES as OPENVOX_SERVICES, is_service_path};
 
@@ -75,6 +77,7 @@ pub enum Dialect {
     Ami(AmiLink),
     Olssoo(OlssooLink),
     Openvox(OpenvoxLink),
+    Nexuscube(NexuscubeLink),
 }
 
 impl Dialect {
@@ -83,6 +86,7 @@ impl Dialect {
             Self::Ami(_) => "ami",
             Self::Olssoo(_) => "olssoo",
             Self::Openvox(_) => "openvox",
+            Self::Nexuscube(_) => "nexuscube",
         }
     }
 }
@@ -109,7 +113,7 @@ struct Places<'a> {
 }
 
 /// In the order of the interface.
-const KINDS: &[Kind] = &[AMI, OLSSOO, OPENVOX];
+const KINDS: &[Kind] = &[AMI, OLSSOO, NEXUSCUBE, OPENVOX];
 
 const AMI: Kind = Kind {
     name: "ami",
@@ -139,6 +143,16 @@ const OPENVOX: Kind = Kind {
     keys: openvox::KEYS,
     tls_elsewhere: true,
     read: |section, places| openvox::read(section, places).map(Dialect::Openvox),
+};
+
+const NEXUSCUBE: Kind = Kind {
+    name: "nexuscube",
+    schemes: &[(Scheme::Ws, 8877), (Scheme::Wss, 8877)],
+    listens: false,
+    heartbeat: Duration::from_secs(20),
+    keys: nexuscube::KEYS,
+    tls_elsewhere: false,
+    read: |section, _| nexuscube::read(section).map(Dialect::Nexuscube),
 };
 
 const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
