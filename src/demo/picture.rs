@@ -92,7 +92,6 @@ impl Painter {
             gateway: self.gateway.clone(),
             clock: wall(now),
             links: self.links.iter().map(|(link, dialect)| self.link(link, dialect, shown, now)).collect(),
-            queues: self.queues(),
             events: self.events.iter().cloned().collect(),
             events_per_s: self.rate(),
             events_total: self.total,
@@ -128,6 +127,7 @@ impl Painter {
             health,
             detail: detail.unwrap_or_default(),
             lamps: desks.map(|desk| self.lamp(desk, shown, now)).collect(),
+            queues: state.into_iter().flat_map(queues).collect(),
         }
     }
 
@@ -184,13 +184,9 @@ impl Painter {
         let desk = self.desks.iter().find(|desk| desk.device == number);
         desk.map_or_else(|| number.to_owned(), |desk| desk.name.clone())
     }
-
-    fn queues(&self) -> Vec<Queue> {
-        self.state.links.values().flat_map(of_link).collect()
-    }
 }
 
-fn of_link(link: &LinkState) -> impl Iterator<Item = Queue> {
+fn queues(link: &LinkState) -> impl Iterator<Item = Queue> {
     link.queues.iter().map(|(id, queue)| {
         let of_queue = || link.agents.values().filter(|agent| agent.groups.contains(id));
         Queue {
