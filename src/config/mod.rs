@@ -22,6 +22,7 @@ mod units;
 pub use fault::{Fault, Problem};
 pub use file::load;
 pub use link::{Account, Address, AgentNames, AmiLink, ClientCert, Dialect, Link, Login, Scheme, TlsSettings};
+pub use link::{CentrexApi, CentrexForm, CentrexJson, CentrexLink, HistoryDates, HistorySeconds, Network, Oam};
 pub use pattern::PatternOverride;
 pub use units::{parse_colour, parse_duration, parse_size, show_duration, show_size};
 

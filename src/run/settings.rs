@@ -14,6 +14,7 @@ use crate::link::Session;
 use crate::link::ami;
 use crate::link::ami::model::{AgentNaming, Model, ModelSettings};
 use crate::link::ami::session::{LoginMethod, SessionSettings};
+use crate::link::centrex;
 use crate::link::known::Known;
 use crate::log::cursor::Cursors;
 use crate::log::driver::{LogHealth, LogStats};
@@ -24,6 +25,7 @@ use crate::tokens::{Scope, TokenFile, TokensError};
 pub(super) fn session(id: &LinkId, link: &config::Link, known: Known, seed: u64) -> Box<dyn Session> {
     match &link.dialect {
         Dialect::Ami(ami) => Box::new(ami_session(id, link, ami, known, seed)),
+        Dialect::Centrex(site) => Box::new(centrex::Session::new(id.clone(), link, site, known, seed)),
     }
 }
 

@@ -7,9 +7,11 @@
 
 mod address;
 mod ami;
+mod centrex;
 
 pub use address::{Address, Scheme};
 pub use ami::{AgentNames, AmiLink, Login};
+pub use centrex::{CentrexApi, CentrexForm, CentrexJson, CentrexLink, HistoryDates, HistorySeconds, Network, Oam};
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -68,12 +70,14 @@ pub struct Account {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dialect {
     Ami(AmiLink),
+    Centrex(CentrexLink),
 }
 
 impl Dialect {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Ami(_) => "ami",
+            Self::Centrex(_) => "centrex",
         }
     }
 }
@@ -100,7 +104,7 @@ struct Places<'a> {
     listen: Option<SocketAddr>,
 }
 
-const KINDS: &[Kind] = &[AMI];
+const KINDS: &[Kind] = &[AMI, CENTREX];
 
 const AMI: Kind = Kind {
     name: "ami",
@@ -110,6 +114,16 @@ const AMI: Kind = Kind {
     keys: ami::KEYS,
     tls_elsewhere: false,
     read: |section, _| ami::read(section).map(Dialect::Ami),
+};
+
+const CENTREX: Kind = Kind {
+    name: "centrex",
+    schemes: &[(Scheme::Tcp, 8086), (Scheme::Tls, 8086), (Scheme::Ws, 80), (Scheme::Wss, 443)],
+    listens: true,
+    heartbeat: Duration::from_secs(20),
+    keys: centrex::KEYS,
+    tls_elsewhere: true,
+    read: |section, places| centrex::read(section, places).map(Dialect::Centrex),
 };
 
 const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);

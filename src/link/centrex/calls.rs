@@ -402,9 +402,8 @@ impl Calls {
                 let device = name.as_deref().and_then(|name| own.of(name)).map(DeviceId::new);
                 let connection = name.as_deref().or(id).map(ConnectionId::new);
                 let call = id.map(CallId::new);
-                if connection.is_none() {
-                    return false;
-                }
+                let Some(ended) = connection.clone() else { return false };
+                self.happened.push(Happened::Cleared { connection: ended });
                 let body = CallEvent { device, call, connection, cause, orphan: true, ..CallEvent::default() };
                 tell.call(CallKind::Cleared, body);
             }
@@ -437,8 +436,10 @@ impl Calls {
         }
         let call = self.open.remove(index);
         if let Some(far) = call.far.clone() {
+            let connection = far.clone();
             let body = CallEvent { device: None, connection: Some(far), cause: cause.cloned(), ..call.event() };
             tell.call(CallKind::Cleared, body);
+            self.happened.push(Happened::Cleared { connection });
         }
         tell.call(CallKind::Cleared, CallEvent { cause: cause.cloned(), ..call.event() });
         if let Some(name) = &call.conference {

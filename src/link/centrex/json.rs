@@ -171,7 +171,7 @@ impl Reader {
             (Scan::BlockComment | Scan::BlockCommentStar, _) => Scan::BlockComment,
             (Scan::Slash, b'/') => Scan::LineComment,
             (Scan::Slash, b'*') => Scan::BlockComment,
-            (Scan::Plain | Scan::Slash, b'/') => Scan::Slash,
+            (Scan::Plain, b'/') => Scan::Slash,
             (Scan::Plain | Scan::Slash, b'"') if self.depth > 0 => Scan::Text,
             (Scan::Plain | Scan::Slash, _) => return self.scan_plain(byte, at, place),
         };

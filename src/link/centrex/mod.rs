@@ -8,3 +8,7 @@ pub mod json;
 pub mod message;
 mod model;
 pub mod results;
+mod service;
+pub mod session;
+
+pub use session::{Session, TELLS, TELLS_REPUBLISHED};

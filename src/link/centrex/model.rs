@@ -97,10 +97,8 @@ impl Model {
     pub(super) fn handle_login(&mut self, exten: &str, now: Instant, out: &mut VecDeque<Event>) {
         self.own = Own(vec![exten.to_owned()]);
         let device = DeviceId::new(exten);
-        self.seen.insert(device.clone());
         let (calls, mut tell) = self.parts(now, true, out);
         calls.clear_others(&device, &mut tell);
-        self.refresh(now, true, out);
     }
 
     /// Events are republished, and nothing can be asked: devices are unknown until their first event.
@@ -117,7 +115,7 @@ impl Model {
     }
 
     /// Every name of what was told as found out afterwards.
-    pub(super) fn summary(address: &str, events: impl Iterator<Item = LinkResynced>) -> LinkResyncedEvent {
+    pub(super) fn summary(address: &str, events: Vec<LinkResynced>) -> LinkResyncedEvent {
         let mut event = LinkResyncedEvent { address: address.to_owned(), ..LinkResyncedEvent::default() };
         for changed in events {
             match changed {
@@ -259,6 +257,7 @@ impl Model {
         // An extension that the PBX does not list may be called otherwise there: that says nothing of its calls.
         let Some(info) = info else { return };
         self.registered.insert(device.clone(), info.registered);
+        self.seen.insert(device.clone());
         if self.own_heard.is_none_or(|heard| heard < polled.sent) || polled.resync {
             let idle = states.iter().all(|status| status.state == ChannelState::Down);
             self.own_polled = (!idle).then(|| polled_state(Some(info), states));
@@ -293,15 +292,23 @@ impl Model {
         }
     }
 
-    /// The login's query had no answer: a call that was there before may be over, and nobody can tell.
-    pub(super) fn handle_unasked(&mut self, connected: Instant, now: Instant, out: &mut VecDeque<Event>) {
+    /// The round after the login is over. Unanswered, a call that was there before may be over, and nobody can tell.
+    pub(super) fn handle_first_round(
+        &mut self,
+        answered: bool,
+        connected: Instant,
+        now: Instant,
+        out: &mut VecDeque<Event>,
+    ) {
         let Some(device) = self.own.0.first().map(DeviceId::new) else { return };
-        let unsure = self.calls.of(&device).any(|call| call.is_older(connected));
-        if unsure {
-            let (_, mut tell) = self.parts(now, true, out);
-            let name = device.as_str().to_owned();
-            tell.device(&device, &name, DeviceState::Unknown, false);
+        let unsure = !answered && self.calls.of(&device).any(|call| call.is_older(connected));
+        if !unsure || self.seen.contains(&device) {
+            self.seen.insert(device);
+            return self.refresh(now, true, out);
         }
+        let (_, mut tell) = self.parts(now, true, out);
+        let name = device.as_str().to_owned();
+        tell.device(&device, &name, DeviceState::Unknown, false);
     }
 
     // ---- time ----------------------------------------------------------------------------------
@@ -346,6 +353,7 @@ impl Model {
 }
 
 /// A name that changed while nobody listened.
+#[derive(Debug)]
 pub(super) enum LinkResynced {
     Device(DeviceId),
     Call(crate::event::CallId),
