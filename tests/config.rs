@@ -65,7 +65,7 @@ fn every_way_to_give_a_secret_gives_the_same_configuration() {
     let plain = link("secret = \"hunter2-file\"");
     assert_eq!(plain, link("secret_file = \"front-desk.secret\""));
     assert_ne!(plain, link("secret_env = \"LAMP_SECRET\""));
-    let Dialect::Ami(ami) = &plain.links["l"].dialect;
+    let Dialect::Ami(ami) = &plain.links["l"].dialect else { panic!("another dialect than was written") };
     assert_eq!(ami.account.secret.expose(), "hunter2-file");
 }
 

@@ -254,7 +254,10 @@ mod tests {
         for method in Method::ALL {
             assert_eq!(Template::parse(*method, method.template()).map(|it| it.0), Ok(method.template().to_owned()));
             assert_eq!(Method::from_key(method.key()), Some(*method));
-            assert_eq!(Commands::default().verb(*method), Template(method.template().to_owned()).verb());
+            assert_eq!(
+                Commands::default().verb(*method),
+                Template(method.template().to_owned()).verb().to_ascii_uppercase()
+            );
         }
         let bad = ["HOLD", "CMD|HOLD|{channel}", "CMD|HOLD|[{agent}", "CMD|HOLD|}", "CMD|HOLD\n", "CMD|[[{agent}]]"];
         for bad in bad {

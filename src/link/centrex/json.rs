@@ -363,7 +363,8 @@ fn read_strict(text: &[u8], place: Place) -> Vec<Item> {
 fn unclean(body: &str) -> Option<(usize, &'static str)> {
     let name = body.split('|').next().unwrap_or_default();
     let kind = Message::read(name).kind;
-    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_') {
+    let word = name.trim_end();
+    if word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_') {
         return Some((0, "expected the name of an event, found other text"));
     }
     let structure = match kind {

@@ -300,7 +300,11 @@ fn after_explanations(body: &str) -> &str {
     }
     let body = after_example(trimmed).unwrap_or(trimmed);
     match Kind::of(body.split('|').next().unwrap_or_default()) {
-        Kind::Other => next_event(body, 1).map_or(body, |at| &body[at..]),
+        // An unknown event has bars of its own; a page's words have none.
+        Kind::Other => match next_event(body, 1) {
+            Some(at) if !body[..at].contains('|') => &body[at..],
+            _ => body,
+        },
         _ => body,
     }
 }

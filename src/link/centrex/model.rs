@@ -202,20 +202,23 @@ impl Model {
         self.own = own;
     }
 
+    /// The message as an event carries it, where events carry any.
+    pub(super) fn native(&self, message: &Message) -> Option<Box<RawValue>> {
+        let mut text = String::new();
+        message.write_json(&mut text);
+        if self.natives.carried() { native::bounded(text) } else { None }
+    }
+
     /// Gives the message to what it caused, or keeps it by itself.
     fn finish(&mut self, message: &Message, begun: usize, noise: bool, out: &mut VecDeque<Event>) {
-        let native = || {
-            let mut text = String::new();
-            message.write_json(&mut text);
-            native::bounded(text)
-        };
         let at = pbx_time(message);
         if out.len() == begun {
-            let rest = self.natives.rest(&self.link, &message.counted_as(), noise, native);
+            let native = self.native(message);
+            let rest = self.natives.rest(&self.link, &message.counted_as(), noise, || native);
             out.extend(rest);
             return;
         }
-        let native = self.natives.carried().then(native).flatten();
+        let native = self.native(message);
         for event in out.range_mut(begun..) {
             event.native.clone_from(&native);
             event.pbx_time = at;
@@ -443,6 +446,3 @@ pub(super) fn as_value(message: &Message) -> serde_json::Value {
         serde_json::Value::String(name)
     })
 }
-
-#[cfg(test)]
-mod tests;

@@ -333,11 +333,14 @@ impl Session {
         Ok(())
     }
 
+    /// After whatever was told before it.
     fn send(&mut self, bytes: Vec<u8>) {
+        self.flush();
         self.outputs.push_back(Output::Send(bytes));
     }
 
     pub(super) fn serve(&mut self, id: service::CallId, outcome: Outcome) {
+        self.flush();
         self.outputs.push_back(Output::Served { id, outcome });
     }
 

@@ -386,8 +386,8 @@ impl Session {
                 Task::Serve(id, _) if !commanded.sent => self.serve(id, Err(ServiceFault::Busy)),
                 task => self.unanswered(task, now),
             }
-            self.pump(now);
         }
+        self.pump(now);
     }
 
     fn unanswered(&mut self, task: Task, now: Instant) {

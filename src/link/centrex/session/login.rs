@@ -62,11 +62,8 @@ impl Session {
         let names: Vec<String> = others.map(str::to_owned).collect();
         self.own_names(exten.clone(), names);
         self.up();
-        let native = self.events.len() - 1;
-        if let Some(event) = self.events.get_mut(native) {
-            let mut text = String::new();
-            message.write_json(&mut text);
-            event.native = crate::link::native::bounded(text);
+        if let Some(event) = self.events.back_mut() {
+            event.native = self.model.native(message);
         }
         self.state = State::Resync;
         self.model.handle_login(&exten, now, &mut self.events);
