@@ -28,9 +28,14 @@ use std::time::Duration;
 
 use lamplighter::clock::{Clock, Instant};
 use lamplighter::config::{Config, Dialect};
-use lamplighter::event::LinkId;
-use lamplighter::link::centrex::Session;
-use lamplighter::link::known::Known;
+use lamplighter::event::{ConnectionState, DeviceId, LinkId};
+use lamplighter::limits::CENTREX_CALLS_MAX;
+use lamplighter::link::centrex::cipher::Cipher;
+use lamplighter::link::centrex::codec::{Charset, Decoder, Framing, Item, LengthCounts, decode_text};
+use lamplighter::link::centrex::json::{self, Reader};
+use lamplighter::link::centrex::message::Message;
+use lamplighter::link::centrex::{Session, TELLS, TELLS_REPUBLISHED};
+use lamplighter::link::known::{Known, KnownConnection};
 use lamplighter::link::service::{Arguments, CallId, Service, ServiceCall};
 use lamplighter::link::session::{HttpResponse, Report, ReportId, Transport};
 use lamplighter::link::{Down, Output, Session as _};
@@ -65,6 +70,185 @@ fn every_dialogue_goes_as_it_is_written() {
         }
     }
     assert!(faults.is_empty(), "{faults}");
+}
+
+#[test]
+fn every_recorded_file_gives_its_messages_at_every_split() {
+    let mut seen = 0;
+    let files = std::fs::read_dir(corpus()).unwrap().map(|entry| entry.unwrap().path());
+    for path in files.filter(|path| path.extension().is_some_and(|end| end == "txt" || end == "jsonl")) {
+        let bytes = std::fs::read(&path).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let read =
+            |piece: usize| if name.starts_with("json") { objects(&bytes, piece) } else { frames(&name, &bytes, piece) };
+        let whole = read(usize::MAX);
+        for piece in [1, 2, 3, 5, 17, 64] {
+            assert_eq!(read(piece), whole, "{name} in pieces of {piece}");
+        }
+        let expected = path.with_extension("out");
+        if std::env::var_os("LAMPLIGHTER_BLESS").is_some() {
+            std::fs::write(&expected, &whole).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&expected).unwrap_or_default(), whole, "{name}");
+        seen += 1;
+    }
+    assert_eq!(seen, 19);
+}
+
+fn objects(bytes: &[u8], piece: usize) -> String {
+    let mut reader = Reader::new(false);
+    let mut out = String::new();
+    for piece in bytes.chunks(piece.min(bytes.len())) {
+        reader.push(piece);
+        while let Some(item) = reader.next() {
+            match item {
+                json::Item::Wrapped(wrapped) => {
+                    out.push_str(&format!("{}\n", wrapped.resp_type.unwrap_or_default()));
+                    wrapped.events.iter().for_each(|message| line(message, &mut out));
+                }
+                json::Item::Refused(found) => out.push_str(&format!("refused {found}\n")),
+            }
+        }
+    }
+    out
+}
+
+/// Bodies as frames: a line each, or the whole file where its line breaks are the body's.
+fn frames(name: &str, bytes: &[u8], piece: usize) -> String {
+    let by_line = name.starts_with("flow-") || ["tcp-events.txt", "tcp-commands.txt"].contains(&name);
+    let bodies: Vec<&[u8]> = if by_line { bytes.split(|byte| *byte == b'\n').collect() } else { vec![bytes] };
+    let stream: Vec<u8> = bodies
+        .into_iter()
+        .filter(|body| !body.is_empty())
+        .flat_map(|body| [&[0, 2], &u16::try_from(body.len()).unwrap().to_be_bytes()[..], body].concat())
+        .collect();
+    let mut decoder = Decoder::new(Framing {
+        byte_order: None,
+        length: LengthCounts::Body,
+        command_type: 1,
+        heartbeat_type: 0,
+        body_bytes_max: 65_535,
+        charset: Charset::Cp949,
+        terminator: "",
+        cipher: Cipher::None,
+    });
+    let mut out = String::new();
+    for piece in stream.chunks(piece.min(stream.len())) {
+        decoder.push(piece);
+        while let Some(item) = decoder.next() {
+            match item {
+                Item::Frame(frame) => {
+                    let (text, _) = decode_text(&frame.body);
+                    Message::read_all(&text).iter().for_each(|message| line(message, &mut out));
+                }
+                other => out.push_str(&format!("{other:?}\n")),
+            }
+        }
+    }
+    out
+}
+
+fn line(message: &Message, out: &mut String) {
+    message.write_json(out);
+    out.push('\n');
+}
+
+#[test]
+fn the_documents_column_is_what_a_login_offers() {
+    let of = |settings: &[&str]| {
+        let settings: Vec<String> = settings.iter().map(|line| (*line).to_owned()).collect();
+        let abilities = session(&settings, Known::default()).abilities();
+        (abilities.tells, abilities.services.iter().map(|service| service.name()).collect::<Vec<_>>())
+    };
+    let (tells, services) = of(&[]);
+    assert_eq!(tells, TELLS);
+    assert_eq!(
+        services,
+        [
+            "make-call",
+            "answer-call",
+            "clear-connection",
+            "clear-call",
+            "hold-call",
+            "retrieve-call",
+            "single-step-transfer-call",
+            "consultation-call",
+            "transfer-call",
+            "conference-call",
+            "conference-add",
+            "directed-pickup-call",
+            "group-pickup-call",
+            "set-forwarding",
+            "start-recording",
+            "stop-recording",
+            "send-message",
+            "get-call-history",
+            "get-messages",
+            "get-device-info",
+            "get-call-state",
+            "raw",
+        ]
+    );
+    assert!(of(&["withdrawn = true"]).1.contains(&"join-call"));
+    assert_eq!(of(&["form = \"json\""]), (TELLS_REPUBLISHED, Vec::new()));
+}
+
+/// After a restart the log knows calls; the first round after the login says which of them are over.
+#[test]
+fn calls_that_the_log_knows_end_with_the_first_round() {
+    let connection = |device: Option<&str>, state| KnownConnection {
+        call: Some("1319339116.486".into()),
+        device: device.map(DeviceId::new),
+        state,
+        direction: None,
+        calling: None,
+        called: None,
+    };
+    let mut known = Known::default();
+    known.connections.insert("SIP/3321-1".into(), connection(Some("3321"), ConnectionState::Connected));
+    known.connections.insert("SIP/gw-1".into(), connection(None, ConnectionState::Connected));
+    known
+        .connections
+        .insert("SIP/stray".into(), KnownConnection { call: None, ..connection(None, ConnectionState::Hold) });
+    known.connections.insert("SIP/10033447-1".into(), connection(Some("3447"), ConnectionState::Connected));
+    let mut dialogue = Dialogue::new(Path::new("restart"), usize::MAX);
+    dialogue.session = Some(session(&[], known));
+    for line in [
+        "@ connect tcp://10.0.4.2:8086",
+        "> CMD|LOGIN|*",
+        "< LOGINRESULT|STATUS:1|EXTEN:3321",
+        "^",
+        "= link.up *",
+        r#"= call.cleared {"link":"desk","device":"3447","call":"1319339116.486","connection":"SIP/10033447-1"*"#,
+        r#"= call.cleared {"link":"desk","device":null,"call":null,"connection":"SIP/stray"*"#,
+        "> CMD|GETPEERINFO|*",
+        "< CMDRESULT|CMD:GETPEERINFO|3321:OK:CONN",
+        "> CMD|GETSTATUSPEERS|*",
+        "< CMDRESULT|CMD:GETSTATUSPEERS|3321:Up:x",
+        r#"= device.state {"link":"desk","device":"3321","state":"in-use"*"#,
+        "= link.resynced *",
+        "< CHANNELOUT|CHANNEL:SIP/3321-1|UNIQUEID:1319339122.488|HCAUSE:16",
+        r#"= call.cleared {"link":"desk","device":null,"call":"1319339116.486","connection":"SIP/gw-1"*"#,
+        r#"= call.cleared {"link":"desk","device":"3321","call":"1319339116.486","connection":"SIP/3321-1"*"#,
+        "= device.state *",
+    ] {
+        dialogue.line += 1;
+        dialogue.step(line);
+    }
+    dialogue.expect_nothing_more();
+}
+
+#[test]
+fn calls_past_their_bound_end_the_oldest() {
+    let mut dialogue = Dialogue::new(Path::new("many"), usize::MAX);
+    dialogue.log_in();
+    for n in 0..CENTREX_CALLS_MAX + 10 {
+        let body = format!("RINGEVENT|ISDIAL:0|CHANNEL:SIP/3321-{n:x}|AGENT:3321|CALLERID:1|UNIQUEID:{n}.1");
+        let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+        dialogue.receive(&[&[0, 2], &length[..], body.as_bytes()].concat());
+    }
+    let cleared = |output: &Output| matches!(output, Output::Event(event) if event.body.kind_name() == "call.cleared");
+    assert_eq!(dialogue.outputs.iter().filter(|output| cleared(output)).count(), 10);
 }
 
 struct Dialogue {

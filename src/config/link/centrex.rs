@@ -446,12 +446,12 @@ fn steps(item: &Item<'_>) -> Option<Vec<Step>> {
 fn key(section: &Section<'_>, length: usize) -> Option<KeyBytes> {
     let text = section.secret(["key", "key_file", "key_env"])?;
     let key = KeyBytes::from_text(&text, length);
-    if key.is_none() {
-        let what = format!(
-            "expected a key of {length} bytes, or of {} hexadecimal digits, found one of another length",
-            2 * length
-        );
-        section.fault(Problem::Conflict { what });
+    let given = ["key", "key_file", "key_env"].into_iter().find(|name| section.has(name));
+    if key.is_none()
+        && let Some(item) = given.and_then(|name| section.item(name))
+    {
+        let expected = format!("expected {length} bytes, or {} hexadecimal digits, found another length", 2 * length);
+        item.fault(Problem::Conflict { what: expected });
     }
     key
 }

@@ -435,7 +435,9 @@ impl Calls {
             self.end_consultation(index, last, cause, tell);
         }
         let call = self.open.remove(index);
-        if let Some(far) = call.far.clone() {
+        // After a restart two calls of one conversation know the same other side.
+        let shared = self.open.iter().any(|other| other.far == call.far);
+        if let Some(far) = call.far.clone().filter(|_| !shared) {
             let connection = far.clone();
             let body = CallEvent { device: None, connection: Some(far), cause: cause.cloned(), ..call.event() };
             tell.call(CallKind::Cleared, body);
@@ -502,6 +504,32 @@ impl Calls {
     pub(super) fn clear_others(&mut self, own: &DeviceId, tell: &mut Tell<'_>) {
         while let Some(index) = self.open.iter().position(|call| call.device != *own) {
             self.end(index, None, tell);
+        }
+    }
+
+    /// Connections that were told and belong to no call: the log's of a process that ended in between.
+    pub(super) fn clear_strays(&mut self, tell: &mut Tell<'_>) {
+        let ours = |id: &ConnectionId| {
+            let within = |call: &Call| {
+                call.connection == *id
+                    || call.far.as_ref() == Some(id)
+                    || call.consultations.iter().any(|leg| leg.connection == *id)
+            };
+            self.open.iter().any(within) || self.conferences.values().any(|conference| conference.has(id))
+        };
+        let strays: Vec<ConnectionId> = tell.told.connections.keys().filter(|id| !ours(id)).cloned().collect();
+        for connection in strays {
+            let Some(told) = tell.told.connections.get(&connection).cloned() else { continue };
+            let body = CallEvent {
+                device: told.device,
+                call: told.call,
+                connection: Some(connection),
+                direction: told.direction,
+                calling: told.calling,
+                called: told.called,
+                ..CallEvent::default()
+            };
+            tell.call(CallKind::Cleared, body);
         }
     }
 

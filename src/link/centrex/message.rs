@@ -22,6 +22,8 @@ pub struct Message {
     pub fields: Vec<Field>,
     /// Of a command's result: everything after the verb, line breaks included.
     pub rest: String,
+    /// Some of its bytes were no text in any character set it may be in.
+    pub lossy: bool,
 }
 
 /// `name:value`, or a part without a colon, which has no name.
@@ -92,7 +94,7 @@ impl Message {
         let (name, rest) = text.split_once('|').unwrap_or((text, ""));
         let name = name.trim();
         let kind = Kind::of(name);
-        let mut message = Self { kind, name: name.to_owned(), fields: Vec::new(), rest: String::new() };
+        let mut message = Self { kind, name: name.to_owned(), fields: Vec::new(), rest: String::new(), lossy: false };
         match kind {
             Kind::Sms => message.read_sms(rest),
             Kind::PeerMessage => message.read_peer_message(rest),
@@ -160,6 +162,9 @@ impl Message {
                 }
             }
             written.push(name);
+        }
+        if self.lossy {
+            out.push_str(",\"lossy\":true");
         }
         out.push('}');
     }

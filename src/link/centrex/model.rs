@@ -99,6 +99,7 @@ impl Model {
         let device = DeviceId::new(exten);
         let (calls, mut tell) = self.parts(now, true, out);
         calls.clear_others(&device, &mut tell);
+        calls.clear_strays(&mut tell);
     }
 
     /// Events are republished, and nothing can be asked: devices are unknown until their first event.

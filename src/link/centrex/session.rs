@@ -217,12 +217,15 @@ impl Session {
         }
         if !begins_event(&body) {
             let (text, _) = decode_text(&body);
-            let found = said(&text);
-            return self.refuse(format!("expected a body that begins with the name of an event, found \"{found}\""));
+            let (kind, found) = (frame.kind, said(&text));
+            return self.refuse(format!(
+                "expected a body that begins with the name of an event, found \"{found}\" in a frame of type {kind}"
+            ));
         }
         self.good();
-        let text = decode_text(&body).0.into_owned();
-        let messages = Message::read_all(&text);
+        let (text, lossy) = decode_text(&body);
+        let mut messages = Message::read_all(&text);
+        messages.iter_mut().for_each(|message| message.lossy = lossy);
         if matches!(self.state, State::Login { .. }) {
             self.learn_terminator(&messages, &body);
         }

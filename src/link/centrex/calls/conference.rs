@@ -18,6 +18,12 @@ pub(super) struct Conference {
     members: BTreeMap<ConnectionId, DeviceId>,
 }
 
+impl Conference {
+    pub(super) fn has(&self, connection: &ConnectionId) -> bool {
+        self.members.contains_key(connection)
+    }
+}
+
 impl Calls {
     pub(in super::super) fn conference(&mut self, message: &Message, own: &Own, tell: &mut Tell<'_>) -> bool {
         let (Some(name), Some(leg)) = (message.get("CONFNAME"), channel(message.get("CHANNEL"))) else { return false };

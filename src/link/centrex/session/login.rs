@@ -80,7 +80,11 @@ impl Session {
     }
 
     fn refused_login(&mut self, status: i64, message: &Message, now: Instant) {
-        let words = message.get("MSG").map(said).unwrap_or_default();
+        let mut words = message.get("MSG").map(said).unwrap_or_default();
+        // Whatever the PBX repeats, the password stays here.
+        if let Some(secret) = self.api().map(|api| api.account.secret.expose()).filter(|secret| secret.len() >= 4) {
+            words = words.replace(secret, "***");
+        }
         let meaning = match status {
             -1 => "NotFound",
             -2 => "PasswdErr",
