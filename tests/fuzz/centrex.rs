@@ -116,7 +116,7 @@ pub(crate) fn round_trip(text: &str, split: usize, settings: usize) {
         seed(SeedMode::Ecb, SeedPadding::Pkcs7, SeedOuter::Raw),
     ];
     let framing = framing(ciphers[settings % ciphers.len()].clone());
-    let order = if settings % 2 == 0 { ByteOrder::Big } else { ByteOrder::Little };
+    let order = if settings.is_multiple_of(2) { ByteOrder::Big } else { ByteOrder::Little };
     let Ok(bytes) = framing.encode(order, text) else { return };
     let known = framing.encode(order, "LOGINRESULT|STATUS:1").expect("short");
     let mut decoder = Decoder::new(framing);

@@ -199,12 +199,25 @@ impl Calls {
             return false;
         };
         let device = DeviceId::new(&agent);
-        if let Some(call) = self.open.iter_mut().find(|call| call.device == device && call.ids.has(&id)) {
+        let dialled = message.get("ISDIAL") == Some("1");
+        let same = |call: &Call| {
+            call.device == device && (call.ids.has(&id) || mine.as_deref().is_some_and(|mine| call.channels.has(mine)))
+        };
+        if let Some(index) = self.open.iter().rposition(same) {
             // Told again, it only adds what it names.
-            call.note(&channels, tell.now);
+            self.open[index].note(&channels, tell.now);
+            self.open[index].ids.add(Some(&id));
+            if !dialled || self.open[index].state != ConnectionState::Alerting {
+                return true;
+            }
+            // The own telephone rang first, for the call that it is to make: the call is an outgoing one after all.
+            let call = &mut self.open[index];
+            call.peer = call.peer.take().or(peer);
+            (call.calling, call.called) = (Some(agent), message.get("CALLERID").map(str::to_owned));
+            call.direction = Some(Direction::Outbound);
+            self.originated(index, tell);
             return true;
         }
-        let dialled = message.get("ISDIAL") == Some("1");
         let connection = ConnectionId::new(mine.as_deref().unwrap_or(&id));
         let mut call = Call::new(CallId::new(&id), device, connection, tell.now);
         call.ids.add(Some(&id));
@@ -219,23 +232,29 @@ impl Calls {
         });
         if dialled {
             (call.calling, call.called) = (Some(agent), other);
-            call.state = ConnectionState::Initiated;
-            call.far = call.peer.as_deref().map(ConnectionId::new);
         } else {
             (call.calling, call.called) = (other, message.get("INEXTEN").map(str::to_owned).or(Some(agent)));
             call.state = ConnectionState::Alerting;
         }
         self.add(call, tell);
-        let Some(call) = self.open.last() else { return true };
+        let index = self.open.len() - 1;
         if dialled {
-            tell.call(CallKind::Originated, call.event());
-            tell.call(CallKind::Delivered, CallEvent { device: None, connection: call.far.clone(), ..call.event() });
-            let (id, connection) = (call.id.clone(), call.connection.clone());
-            self.happened.push(Happened::Originated { call: id, connection });
+            self.originated(index, tell);
         } else {
-            tell.call(CallKind::Delivered, call.event());
+            tell.call(CallKind::Delivered, self.open[index].event());
         }
         true
+    }
+
+    /// The call leaves the own telephone, and alerts on the other side.
+    fn originated(&mut self, index: usize, tell: &mut Tell<'_>) {
+        let call = &mut self.open[index];
+        call.state = ConnectionState::Initiated;
+        call.far = call.peer.as_deref().map(ConnectionId::new);
+        tell.call(CallKind::Originated, call.event());
+        tell.call(CallKind::Delivered, CallEvent { device: None, connection: call.far.clone(), ..call.event() });
+        let (id, connection) = (call.id.clone(), call.connection.clone());
+        self.happened.push(Happened::Originated { call: id, connection });
     }
 
     // ---- CHANNELLIST ---------------------------------------------------------------------------

@@ -105,9 +105,9 @@ impl Message {
             Kind::CommandResult => {
                 let after = rest.split_once('|').map_or("", |(_, after)| after);
                 after.clone_into(&mut message.rest);
-                message.read_fields(rest, |value| blank_breaks(value));
+                message.read_fields(rest, blank_breaks);
             }
-            _ if kind.is_structure() => message.read_fields(rest, |value| without_breaks(value)),
+            _ if kind.is_structure() => message.read_fields(rest, without_breaks),
             _ => message.read_fields(rest, |value| Cow::Borrowed(value.trim())),
         }
         message
@@ -186,7 +186,7 @@ impl Message {
     /// `FROM`, then `MESSAGE`, which may hold anything, then `SMSTO`: the last one, since the text may hold another.
     fn read_sms(&mut self, rest: &str) {
         let (head, tail) = find_field(rest, "MESSAGE:").unwrap_or((rest, ""));
-        self.read_fields(head, |value| without_breaks(value));
+        self.read_fields(head, without_breaks);
         let (text, to) = match rfind_field(tail, "SMSTO:") {
             Some((text, to)) => (text, Some(to)),
             None => (tail, None),
@@ -200,7 +200,7 @@ impl Message {
     /// `FROM`, then `MSG`, which takes the rest.
     fn read_peer_message(&mut self, rest: &str) {
         let (head, text) = find_field(rest, "MSG:").unwrap_or((rest, ""));
-        self.read_fields(head, |value| without_breaks(value));
+        self.read_fields(head, without_breaks);
         self.push("MSG", text.trim());
     }
 

@@ -103,8 +103,10 @@ enum Wire {
     None,
     Frames(Box<Decoder>),
     Lines(Reader),
-    /// A WebSocket or a listener: every message is whole.
+    /// A WebSocket: every message is whole.
     Messages,
+    /// A listener: every report is whole, and somebody else's than the one before.
+    Reports,
 }
 
 /// Named for what is awaited.
@@ -279,7 +281,8 @@ impl Session {
 
     fn refuse(&mut self, found: String) {
         self.count_refused(&found);
-        if self.refused_in_a_row >= CENTREX_REFUSED_IN_A_ROW_MAX {
+        // Reports come from many; a bad one speaks for its own sender only.
+        if !matches!(self.wire, Wire::Reports) && self.refused_in_a_row >= CENTREX_REFUSED_IN_A_ROW_MAX {
             let count = self.refused_in_a_row;
             let keys = match self.api() {
                 Some(_) => "`encryption`, `key`, `length`, `byte_order` and `form`",
@@ -376,7 +379,7 @@ impl Session {
         // Where nothing can be asked, quiet is no sign of anything; a WebSocket is asked by its own ping.
         let most = match (self.api(), &self.wire) {
             (Some(api), _) => api.silence?,
-            (None, Wire::Messages) if self.beat_at.is_some() => self.heartbeat * 3,
+            (None, Wire::Messages) => self.heartbeat * 3,
             (None, _) => return None,
         };
         Some(self.heard? + most)
@@ -418,7 +421,8 @@ impl crate::link::Session for Session {
             (CentrexForm::Json(_), transport) => {
                 self.wire = match transport {
                     Transport::Stream => Wire::Lines(Reader::new(self.site.strict)),
-                    Transport::WebSocket | Transport::Listener => Wire::Messages,
+                    Transport::WebSocket => Wire::Messages,
+                    Transport::Listener => Wire::Reports,
                 };
                 self.beat_at = (transport == Transport::WebSocket).then(|| now + self.heartbeat);
                 self.up();
@@ -435,7 +439,7 @@ impl crate::link::Session for Session {
         }
         self.heard = Some(now);
         match &mut self.wire {
-            Wire::None => {}
+            Wire::None | Wire::Reports => {}
             Wire::Frames(decoder) => {
                 decoder.push(bytes);
                 self.read_frames(now);
