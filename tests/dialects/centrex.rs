@@ -12,6 +12,7 @@
 //! <. bytes                    the PBX sends these bytes
 //! <h 200 BODY                 the answer to an HTTP request
 //! <r PEER METHOD TARGET BODY  a report is pushed
+//! >l BODY                     the same, little-endian
 //! > BODY                      we send a frame of type 1 with that body; `hb` the empty frame, `ping` a WebSocket ping
 //! >h METHOD URL BODY          we make an HTTP request
 //! >r STATUS BODY              we answer a report
@@ -28,15 +29,15 @@ use std::time::Duration;
 
 use lamplighter::clock::{Clock, Instant};
 use lamplighter::config::{Config, Dialect};
-use lamplighter::event::{ConnectionState, DeviceId, LinkId};
-use lamplighter::limits::CENTREX_CALLS_MAX;
+use lamplighter::event::{ConnectionState, DeviceId, DeviceState, LinkId};
+use lamplighter::limits::{CENTREX_CALLS_MAX, CENTREX_COMMANDS_PENDING_MAX};
 use lamplighter::link::centrex::cipher::Cipher;
 use lamplighter::link::centrex::codec::{Charset, Decoder, Framing, Item, LengthCounts, decode_text};
 use lamplighter::link::centrex::json::{self, Reader};
 use lamplighter::link::centrex::message::Message;
 use lamplighter::link::centrex::{Session, TELLS, TELLS_REPUBLISHED};
-use lamplighter::link::known::{Known, KnownConnection};
-use lamplighter::link::service::{Arguments, CallId, Service, ServiceCall};
+use lamplighter::link::known::{Known, KnownConnection, KnownDevice};
+use lamplighter::link::service::{Arguments, CallId, Service, ServiceCall, ServiceFault};
 use lamplighter::link::session::{HttpResponse, Report, ReportId, Transport};
 use lamplighter::link::{Down, Output, Session as _};
 use proptest::collection::vec;
@@ -205,6 +206,7 @@ fn calls_that_the_log_knows_end_with_the_first_round() {
         called: None,
     };
     let mut known = Known::default();
+    known.devices.insert("3400".into(), KnownDevice { state: DeviceState::NotInUse, ..KnownDevice::default() });
     known.connections.insert("SIP/3321-1".into(), connection(Some("3321"), ConnectionState::Connected));
     known.connections.insert("SIP/gw-1".into(), connection(None, ConnectionState::Connected));
     known
@@ -226,6 +228,7 @@ fn calls_that_the_log_knows_end_with_the_first_round() {
         "> CMD|GETSTATUSPEERS|*",
         "< CMDRESULT|CMD:GETSTATUSPEERS|3321:Up:x",
         r#"= device.state {"link":"desk","device":"3321","state":"in-use"*"#,
+        r#"= device.state {"link":"desk","device":"3400","state":"unknown","previous":"not-in-use"*"#,
         "= link.resynced *",
         "< CHANNELOUT|CHANNEL:SIP/3321-1|UNIQUEID:1319339122.488|HCAUSE:16",
         r#"= call.cleared {"link":"desk","device":null,"call":"1319339116.486","connection":"SIP/gw-1"*"#,
@@ -236,6 +239,19 @@ fn calls_that_the_log_knows_end_with_the_first_round() {
         dialogue.step(line);
     }
     dialogue.expect_nothing_more();
+}
+
+#[test]
+fn commands_past_their_bound_are_refused_at_once() {
+    let mut dialogue = Dialogue::new(Path::new("many"), usize::MAX);
+    dialogue.log_in();
+    for _ in 0..CENTREX_COMMANDS_PENDING_MAX {
+        dialogue.call("get-messages {}");
+    }
+    assert!(!dialogue.outputs.iter().any(|output| matches!(output, Output::Served { .. })));
+    dialogue.call("get-messages {}");
+    let refused = |output: &Output| matches!(output, Output::Served { outcome: Err(ServiceFault::Busy), .. });
+    assert_eq!(dialogue.outputs.iter().filter(|output| refused(output)).count(), 1);
 }
 
 #[test]
@@ -296,6 +312,13 @@ impl Dialogue {
             "<h" => self.respond(rest),
             "<r" => self.report(rest),
             ">" => self.expect_sent(rest),
+            ">l" => {
+                let little = [&[1, 0, u8::try_from(rest.len()).unwrap(), 0], rest.as_bytes()].concat();
+                match self.outputs.pop_front() {
+                    Some(Output::Send(bytes)) if bytes == little => {}
+                    other => self.fail(&format!("expected to send, found {other:?}")),
+                }
+            }
             ">h" => self.expect_request(rest),
             ">r" => self.expect_answer(rest),
             "?" => self.call(rest),

@@ -85,6 +85,8 @@ pub struct Decoder {
     at: usize,
     offset: u64,
     locked: Option<ByteOrder>,
+    /// What an earlier connection found out, for what is sent before this one does.
+    likely: ByteOrder,
     broken: bool,
 }
 
@@ -149,7 +151,12 @@ fn header(bytes: &[u8], order: ByteOrder, length: LengthCounts) -> Option<Header
 
 impl Decoder {
     pub fn new(framing: Framing) -> Self {
-        Self { framing, buffer: Vec::new(), at: 0, offset: 0, locked: None, broken: false }
+        Self { framing, buffer: Vec::new(), at: 0, offset: 0, locked: None, likely: ByteOrder::Big, broken: false }
+    }
+
+    /// The same, for a peer whose byte order is known from before.
+    pub fn remembering(framing: Framing, likely: ByteOrder) -> Self {
+        Self { likely, ..Self::new(framing) }
     }
 
     pub fn push(&mut self, bytes: &[u8]) {
@@ -180,7 +187,7 @@ impl Decoder {
 
     /// The order in which this peer writes; ours until it is known.
     pub fn byte_order(&self) -> ByteOrder {
-        self.locked.or(self.framing.byte_order).unwrap_or(ByteOrder::Big)
+        self.locked.or(self.framing.byte_order).unwrap_or(self.likely)
     }
 
     /// What the bytes so far say in each reading, for a peer that never completed its first frame.

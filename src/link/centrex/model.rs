@@ -287,10 +287,11 @@ impl Model {
         &mut self,
         asked: &[String],
         own_peer: &str,
+        resync: bool,
         now: Instant,
         out: &mut VecDeque<Event>,
     ) {
-        let (_, mut tell) = self.parts(now, false, out);
+        let (_, mut tell) = self.parts(now, resync, out);
         for exten in asked.iter().filter(|exten| *exten != own_peer) {
             tell.device(&DeviceId::new(exten), exten, DeviceState::Unknown, false);
         }
@@ -300,11 +301,20 @@ impl Model {
     pub(super) fn handle_first_round(
         &mut self,
         answered: bool,
+        asked: &[String],
         connected: Instant,
         now: Instant,
         out: &mut VecDeque<Event>,
     ) {
         let Some(device) = self.own.0.first().map(DeviceId::new) else { return };
+        // A device that nobody asks for any more cannot be known by anything.
+        let asked_for = |id: &DeviceId| *id == device || asked.iter().any(|exten| exten == id.as_str());
+        let forgotten: Vec<DeviceId> = self.told.devices.keys().filter(|id| !asked_for(id)).cloned().collect();
+        let (_, mut tell) = self.parts(now, true, out);
+        for other in forgotten {
+            let name = other.as_str().to_owned();
+            tell.device(&other, &name, DeviceState::Unknown, false);
+        }
         let unsure = !answered && self.calls.of(&device).any(|call| call.is_older(connected));
         if !unsure || self.seen.contains(&device) {
             self.seen.insert(device);

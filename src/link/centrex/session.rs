@@ -33,7 +33,7 @@ use crate::link::{Down, service};
 use self::commands::{Commanded, Joining};
 use self::oam::Lookup;
 use self::poll::Poll;
-use super::codec::{Decoder, Frame, Item, TooLong, begins_event, decode_text, said};
+use super::codec::{ByteOrder, Decoder, Frame, Item, TooLong, begins_event, decode_text, said};
 use super::json::{self, Reader, Wrapped};
 use super::message::{Kind, Message};
 use super::model::{LinkResynced, Model};
@@ -80,6 +80,8 @@ pub struct Session {
     joining: Option<Joining>,
     poll: Poll,
     lookup: Lookup,
+    /// The order in which the PBX last wrote.
+    byte_order: ByteOrder,
     /// What ended the body of the login's answer, and so ends every body.
     terminator: Vec<u8>,
     /// When the connection began, a byte came, the next heartbeat is due.
@@ -145,6 +147,7 @@ impl Session {
             joining: None,
             poll: Poll::default(),
             lookup: Lookup::default(),
+            byte_order: ByteOrder::Big,
             terminator: Vec::new(),
             connected: None,
             heard: None,
@@ -414,7 +417,7 @@ impl crate::link::Session for Session {
         self.model.handle_connected(now);
         match (&self.site.form, transport) {
             (CentrexForm::Api(api), _) => {
-                self.wire = Wire::Frames(Box::new(Decoder::new(api.framing.clone())));
+                self.wire = Wire::Frames(Box::new(Decoder::remembering(api.framing.clone(), self.byte_order)));
                 self.beat_at = Some(now + self.heartbeat);
                 self.begin_login(now);
             }

@@ -53,6 +53,9 @@ impl Session {
             return self.down(Down::Misbehaved { found });
         };
         self.logged_in_once = true;
+        if let Wire::Frames(decoder) = &self.wire {
+            self.byte_order = decoder.byte_order();
+        }
         self.contended_until = None;
         // The number, the login and its short form name the same device to a person.
         let number = message.get("CALLERID").into_iter();
@@ -116,10 +119,14 @@ impl Session {
                     Wire::Frames(decoder) if !decoder.pending().is_empty() => Some(decoder.stuck()),
                     _ => None,
                 };
-                match stuck {
-                    Some(found) => self.down(Down::Misbehaved { found: format!("no answer to the login: {found}") }),
-                    None => self.down(Down::Silent { after: self.deadline }),
-                }
+                let found = stuck.unwrap_or_else(|| {
+                    format!(
+                        "nothing came within {} s; the server may not understand what it gets: check `byte_order`, \
+                         `length`, `command_type`, `terminator`, `encryption` and `commands.login`",
+                        self.deadline.as_secs()
+                    )
+                });
+                self.down(Down::Misbehaved { found: format!("no answer to the login: {found}") });
             }
             _ => {}
         }

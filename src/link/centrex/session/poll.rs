@@ -137,11 +137,12 @@ impl Session {
         self.poll.at = self.site.poll.map(|every| now + every);
         if self.poll.lost == CENTREX_POLLS_LOST_MAX || (round.resync && !round.answered) {
             let asked = self.watched();
-            self.model.handle_polls_lost(&asked, &self.poll.own_peer, now, &mut self.events);
+            self.model.handle_polls_lost(&asked, &self.poll.own_peer, round.resync, now, &mut self.events);
         }
         if round.resync && matches!(self.state, State::Resync) {
             let connected = self.connected.unwrap_or(now);
-            self.model.handle_first_round(round.answered, connected, now, &mut self.events);
+            let asked = self.watched();
+            self.model.handle_first_round(round.answered, &asked, connected, now, &mut self.events);
             self.resynced();
         }
     }
