@@ -356,8 +356,8 @@ pub fn begins_event(body: &[u8]) -> bool {
     let name = body.split(|byte| *byte == b'|').next().unwrap_or_default();
     let name = name.trim_ascii();
     let known = KNOWN.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
-    let shaped = name.len() >= 3 && name.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_');
-    known || (shaped && name.len() <= 32 && body.len() > name.len())
+    let shaped = name.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_');
+    known || (shaped && (2..=32).contains(&name.len()))
 }
 
 /// UTF-8 where it is that, else CP949, else lossy; the flag says lossy (A5).

@@ -133,6 +133,7 @@ impl Model {
     /// An event, or a result that nobody asked for. `noise`: it answers a poll, or a command whose end is told.
     pub(super) fn handle(&mut self, message: &Message, noise: bool, now: Instant, out: &mut VecDeque<Event>) {
         let begun = out.len();
+        let noise = noise || NOISE.iter().any(|name| message.counted_as().eq_ignore_ascii_case(name));
         self.learn(message);
         self.apply(message, now, out);
         self.refresh(now, false, out);
@@ -365,6 +366,9 @@ impl Model {
         (&mut self.calls, tell)
     }
 }
+
+/// What a server may answer a heartbeat with; the document does not say that it does.
+const NOISE: [&str; 2] = ["HEARTBEAT", "CMDRESULT:HEARTBEAT"];
 
 /// A name that changed while nobody listened.
 #[derive(Debug)]

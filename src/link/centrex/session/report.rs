@@ -56,10 +56,10 @@ fn may_push(site: &CentrexJson, report: &Report) -> bool {
     // Without a list the listener is a loopback one, or the configuration would have been refused.
     let allowed = site.allow.is_empty() || site.allow.iter().any(|network| network.contains(report.peer));
     let path = report.target.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
-    let last = path.rsplit('/').next().unwrap_or_default();
     let known = site.path_secret.as_ref().is_none_or(|secret| {
         let secret = secret.expose().trim_matches('/').as_bytes();
-        secret.len() == last.len() && bool::from(secret.ct_eq(last.as_bytes()))
+        let tail = path.len().checked_sub(secret.len()).map(|at| path.as_bytes().split_at(at));
+        tail.is_some_and(|(before, tail)| before.ends_with(b"/") && bool::from(secret.ct_eq(tail)))
     });
     allowed && known
 }
