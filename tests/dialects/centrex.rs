@@ -31,7 +31,7 @@ use lamplighter::clock::{Clock, Instant};
 use lamplighter::config::{Config, Dialect};
 use lamplighter::event::{ConnectionState, DeviceId, DeviceState, LinkId};
 use lamplighter::limits::{CENTREX_CALLS_MAX, CENTREX_COMMANDS_PENDING_MAX};
-use lamplighter::link::centrex::cipher::Cipher;
+use lamplighter::link::centrex::cipher::{Basic, Cipher, KeyBytes, Seed, SeedMode, SeedOuter, SeedPadding, Step};
 use lamplighter::link::centrex::codec::{Charset, Decoder, Framing, Item, LengthCounts, decode_text};
 use lamplighter::link::centrex::json::{self, Reader};
 use lamplighter::link::centrex::message::Message;
@@ -40,6 +40,7 @@ use lamplighter::link::known::{Known, KnownConnection, KnownDevice};
 use lamplighter::link::service::{Arguments, CallId, Service, ServiceCall, ServiceFault};
 use lamplighter::link::session::{HttpResponse, Report, ReportId, Transport};
 use lamplighter::link::{Down, Output, Session as _};
+use lamplighter::secret::Secret;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -192,6 +193,37 @@ fn the_documents_column_is_what_a_login_offers() {
     );
     assert!(of(&["withdrawn = true"]).1.contains(&"join-call"));
     assert_eq!(of(&["form = \"json\""]), (TELLS_REPUBLISHED, Vec::new()));
+}
+
+#[test]
+fn an_encrypted_session_sends_and_takes_nothing_plain() {
+    let key = |text: &str| KeyBytes::from_text(&Secret::new(text), text.len()).unwrap();
+    let basic = Basic { steps: vec![Step::Base64, Step::Xor, Step::Base64], key: key("hunter2hun") };
+    let seed = Seed {
+        mode: SeedMode::Cbc { iv: *b"0123456789abcdef" },
+        padding: SeedPadding::Pkcs7,
+        outer: SeedOuter::Base64,
+        key: key("hunter2hunter2ab"),
+    };
+    for (settings, cipher) in [
+        (&["key = \"hunter2hun\""][..], Cipher::Basic(basic)),
+        (&["encryption = \"seed\"", "key = \"hunter2hunter2ab\"", "iv = \"0123456789abcdef\""], Cipher::Seed(seed)),
+    ] {
+        let settings: Vec<String> = settings.iter().map(|line| (*line).to_owned()).collect();
+        let mut session = session(&settings, Known::default());
+        let now = Clock::system().now();
+        session.handle_connected("tcp://10.0.4.2:8086", Transport::Stream, now);
+        let Some(Output::Send(sent)) = session.poll_output() else { panic!("no login") };
+        assert_eq!(sent[..2], [0, 1]);
+        assert_eq!(usize::from(u16::from_be_bytes([sent[2], sent[3]])), sent.len() - 4);
+        assert_eq!(cipher.decrypt(&sent[4..]).unwrap(), b"CMD|LOGIN|ID=3321|PWD=hunter2|");
+        let body = cipher.encrypt(b"LOGINRESULT|STATUS:1|EXTEN:3321");
+        let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+        for byte in [&[0, 2], &length[..], &body].concat() {
+            session.handle_bytes(&[byte], now);
+        }
+        assert!(matches!(session.poll_output(), Some(Output::Up)), "{settings:?}");
+    }
 }
 
 /// After a restart the log knows calls; the first round after the login says which of them are over.

@@ -5,7 +5,10 @@ fn corpus() -> Vec<(String, String)> {
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("json-raw-"))
+        .filter(|path| {
+            path.file_name().unwrap().to_str().unwrap().starts_with("json-raw-")
+                && path.extension().is_some_and(|end| end == "txt")
+        })
         .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(path).unwrap()))
         .collect();
     files.sort();
