@@ -1,10 +1,11 @@
 //! The whole product on one machine, with nothing set up: what `lamplighter demo` shows.
 //!
-//! A simulated office on a simulated Asterisk works a believable day; the gateway is the real one, on a log in a folder
+//! Five simulated offices, one on a PBX of each dialect, work a believable day; the gateway is the real one, on a log in a folder
 //! that is removed at the end. The picture is drawn from what the gateway flushed, the lamps from what it shows.
 
 mod picture;
 pub mod screen;
+mod sites;
 pub mod terminal;
 
 use std::fmt::Write as _;
@@ -15,13 +16,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sim_pbx::ami::Office;
-use sim_pbx::ami::server::{Faults, Server};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use self::picture::{Desk, Painter, Site};
+use self::picture::Painter;
+use self::sites::Site;
 use crate::cli::{DemoArgs, exit};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -33,7 +33,6 @@ use crate::tokens::{self, Scope};
 
 /// One simulated minute lasts so many seconds of the demonstration: enough to see each lamp turn.
 const SPEED: f64 = 6.0;
-const LINK: &str = "front-desk";
 /// How often the picture's words change; its colours move with every frame.
 const VIEW_PERIOD: Duration = Duration::from_millis(100);
 
@@ -57,13 +56,11 @@ async fn demonstrate(args: &DemoArgs) -> Result<(), String> {
     let clock = Clock::system();
     let folder = tempfile::Builder::new().prefix("lamplighter-demo-").tempdir().map_err(|error| error.to_string())?;
     let seed = u64::try_from(clock.timestamp().0).unwrap_or(1);
-    let office = Office { epoch_s: seed / 1000, ..Office::demo() };
-    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let pbx = Server::start_day(anywhere, office.clone(), seed, SPEED, Faults::default());
-    let pbx = pbx.await.map_err(|error| format!("the simulated PBX cannot listen on loopback: {error}"))?;
+    let sites = sites::open(seed, SPEED).await;
+    let sites = sites.map_err(|error| format!("a simulated PBX cannot listen on loopback: {error}"))?;
 
-    let desks = desks(&office);
-    let text = configuration(&office, &desks, pbx.addr, args.listen.unwrap_or(anywhere), folder.path());
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let text = configuration(&sites, args.listen.unwrap_or(anywhere), folder.path());
     let config =
         Config::parse(&text, "the demonstration's configuration", |_| None, |file| std::fs::read_to_string(file))
             .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
@@ -81,7 +78,7 @@ async fn demonstrate(args: &DemoArgs) -> Result<(), String> {
             eprintln!("lamplighter: demo: API at {url}, token {}", token.expose());
             print_events(&gateway, stopped).await
         }
-        false => show(&gateway, desks, &url, token.expose(), stopped).await,
+        false => show(&gateway, &sites, &url, token.expose(), stopped).await,
     };
     end.abort();
     gateway.stop().await;
@@ -116,7 +113,7 @@ async fn end(seconds: Option<u32>, stop: watch::Sender<bool>) {
 /// Draws the office until `stopped`; where stdout is no terminal, says what changes.
 async fn show(
     gateway: &Gateway,
-    desks: Vec<Desk>,
+    sites: &[Site],
     url: &str,
     token: &str,
     mut stopped: watch::Receiver<bool>,
@@ -127,8 +124,9 @@ async fn show(
         println!("token {token}");
     }
     let mut stream = gateway.stream.subscribe();
-    let sites = vec![Site { link: LINK.to_owned(), dialect: "ami".to_owned() }];
-    let mut painter = Painter::new(sites, desks, gateway.identity.gateway.as_str(), url, token, clock.now());
+    let links = sites.iter().map(|site| (site.link.to_owned(), site.dialect.to_owned())).collect();
+    let desks = sites.iter().flat_map(|site| site.desks.clone()).collect();
+    let mut painter = Painter::new(links, desks, gateway.identity.gateway.as_str(), url, token, clock.now());
     let (views, shown) = watch::channel(Arc::new(painter.view(&gateway.board.snapshot(), clock.timestamp())));
     let board = gateway.board.clone();
     let colour = move |lamp: &screen::Lamp| {
@@ -189,37 +187,19 @@ async fn print_events(gateway: &Gateway, mut stopped: watch::Receiver<bool>) -> 
     }
 }
 
-/// A desk for every phone. Where an agent sits, the lamp follows the agent.
-fn desks(office: &Office) -> Vec<Desk> {
-    office
-        .phones
-        .iter()
-        .map(|phone| {
-            let member = office.queues.iter().flat_map(|queue| &queue.members).find(|it| it.number == phone.number);
-            Desk {
-                link: LINK.to_owned(),
-                lamp: format!("desk-{}", phone.number),
-                name: phone.name.clone(),
-                device: phone.number.clone(),
-                agent: member.map(|member| member.name.clone()),
-            }
-        })
-        .collect()
-}
-
-fn configuration(office: &Office, desks: &[Desk], pbx: SocketAddr, api: SocketAddr, folder: &Path) -> String {
-    let user = &office.users[0];
-    let mut text = format!(
-        "[gateway]\nid = \"demo\"\ndata_dir = {folder:?}\n\n[api]\nlisten = [\"{api}\"]\n\n[links.{LINK}]\ndialect = \
-         \"ami\"\naddresses = [\"tcp://{pbx}\"]\nuser = {:?}\nsecret = {:?}\ntrunks = [{:?}]\n",
-        user.name, user.secret, office.trunk,
-    );
-    for desk in desks {
-        let shows = match &desk.agent {
-            Some(agent) => format!("agent:{LINK}/{agent}"),
-            None => format!("device:{LINK}/{}", desk.device),
-        };
-        let _ = write!(text, "\n[lamps.{}]\nshows = {shows:?}\nvirtual = {{}}\n", desk.lamp);
+fn configuration(sites: &[Site], api: SocketAddr, folder: &Path) -> String {
+    let mut text = format!("[gateway]\nid = \"demo\"\ndata_dir = {folder:?}\n\n[api]\nlisten = [\"{api}\"]\n");
+    for site in sites {
+        let (link, dialect) = (site.link, site.dialect);
+        let _ = write!(text, "\n[links.{link}]\ndialect = \"{dialect}\"\n{}", site.configuration);
+        for desk in &site.desks {
+            // Where an agent sits, the lamp follows the agent.
+            let shows = match &desk.agent {
+                Some(agent) => format!("agent:{link}/{agent}"),
+                None => format!("device:{link}/{}", desk.device),
+            };
+            let _ = write!(text, "\n[lamps.{}]\nshows = {shows:?}\nvirtual = {{}}\n", desk.lamp);
+        }
     }
     text
 }

@@ -14,13 +14,6 @@ const EVENTS_SHOWN_MAX: usize = 40;
 /// Over which the rate is a mean.
 const RATE_SECONDS: f64 = 5.0;
 
-/// A link of the demonstration, in the picture's order.
-#[derive(Clone, Debug)]
-pub(super) struct Site {
-    pub link: String,
-    pub dialect: String,
-}
-
 /// Who sits where.
 #[derive(Clone, Debug)]
 pub(super) struct Desk {
@@ -34,7 +27,8 @@ pub(super) struct Desk {
 /// A fold of its own, and the newest events.
 #[derive(Debug)]
 pub(super) struct Painter {
-    sites: Vec<Site>,
+    /// Name and dialect, in the picture's order.
+    links: Vec<(String, String)>,
     desks: Vec<Desk>,
     gateway: String,
     url: String,
@@ -47,9 +41,16 @@ pub(super) struct Painter {
 }
 
 impl Painter {
-    pub(super) fn new(sites: Vec<Site>, desks: Vec<Desk>, gateway: &str, url: &str, token: &str, now: Instant) -> Self {
+    pub(super) fn new(
+        links: Vec<(String, String)>,
+        desks: Vec<Desk>,
+        gateway: &str,
+        url: &str,
+        token: &str,
+        now: Instant,
+    ) -> Self {
         Self {
-            sites,
+            links,
             desks,
             gateway: gateway.to_owned(),
             url: url.to_owned(),
@@ -90,8 +91,7 @@ impl Painter {
         View {
             gateway: self.gateway.clone(),
             clock: wall(now),
-            links: self.sites.iter().map(|site| self.link(site, shown, now)).collect(),
-            queues: self.queues(),
+            links: self.links.iter().map(|(link, dialect)| self.link(link, dialect, shown, now)).collect(),
             events: self.events.iter().cloned().collect(),
             events_per_s: self.rate(),
             events_total: self.total,
@@ -109,8 +109,8 @@ impl Painter {
         }
     }
 
-    fn link(&self, site: &Site, shown: &BTreeMap<LampId, VirtualLamp>, now: Timestamp) -> Link {
-        let state = self.state.links.get(site.link.as_str());
+    fn link(&self, name: &str, dialect: &str, shown: &BTreeMap<LampId, VirtualLamp>, now: Timestamp) -> Link {
+        let state = self.state.links.get(name);
         let health = match state {
             Some(link) if link.up && link.resynced => Health::Up,
             Some(link) if link.up => Health::Syncing,
@@ -120,13 +120,14 @@ impl Painter {
             Health::Down => link.last_error.clone(),
             Health::Up | Health::Syncing => link.address.clone(),
         });
-        let desks = self.desks.iter().filter(|desk| desk.link == site.link);
+        let desks = self.desks.iter().filter(|desk| desk.link == name);
         Link {
-            name: site.link.clone(),
-            dialect: site.dialect.clone(),
+            name: name.to_owned(),
+            dialect: dialect.to_owned(),
             health,
             detail: detail.unwrap_or_default(),
             lamps: desks.map(|desk| self.lamp(desk, shown, now)).collect(),
+            queues: state.into_iter().flat_map(queues).collect(),
         }
     }
 
@@ -183,13 +184,9 @@ impl Painter {
         let desk = self.desks.iter().find(|desk| desk.device == number);
         desk.map_or_else(|| number.to_owned(), |desk| desk.name.clone())
     }
-
-    fn queues(&self) -> Vec<Queue> {
-        self.state.links.values().flat_map(of_link).collect()
-    }
 }
 
-fn of_link(link: &LinkState) -> impl Iterator<Item = Queue> {
+fn queues(link: &LinkState) -> impl Iterator<Item = Queue> {
     link.queues.iter().map(|(id, queue)| {
         let of_queue = || link.agents.values().filter(|agent| agent.groups.contains(id));
         Queue {

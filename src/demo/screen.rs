@@ -20,7 +20,6 @@ pub struct View {
     /// Wall time, `HH:MM:SS`.
     pub clock: String,
     pub links: Vec<Link>,
-    pub queues: Vec<Queue>,
     /// Newest last.
     pub events: Vec<Event>,
     pub events_per_s: f64,
@@ -44,6 +43,7 @@ pub struct Link {
     pub detail: String,
     /// Of the desks whose telephones are behind it.
     pub lamps: Vec<Lamp>,
+    pub queues: Vec<Queue>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,22 +134,19 @@ pub fn draw(frame: &mut Frame<'_>, view: &View, look: &Look<'_>) {
         return;
     }
     let paint = Paint { depth: look.depth };
-    let queues_height = u16::from(!view.queues.is_empty());
-    let fixed = 4 + queues_height;
+    let fixed = 4;
     let board = Board::fitting(view, area.width, area.height.saturating_sub(fixed));
     let height = board.height.min(area.height.saturating_sub(fixed + EVENTS_HEIGHTS.1));
-    let [title, _, tiles, queues, events, foot] = Layout::vertical([
+    let [title, _, tiles, events, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
         Constraint::Length(height),
-        Constraint::Length(queues_height),
         Constraint::Min(1),
         Constraint::Length(2),
     ])
     .areas(area);
     paint.title(frame, title, view);
     paint.board(frame, tiles, view, board, look.colour);
-    paint.queues(frame, queues, &view.queues);
     paint.events(frame, events, &view.events);
     paint.foot(frame, foot, view);
 }
@@ -205,10 +202,13 @@ pub fn changes(before: Option<&View>, after: &View) -> Vec<String> {
             lines.push(format!("{} lamp {} {}: {}{detail}", after.clock, lamp.lamp, lamp.name, lamp.state));
         }
     }
-    for queue in &after.queues {
-        let was = before.and_then(|view| view.queues.iter().find(|other| other.name == queue.name));
-        if was.is_none_or(|was| was.waiting != queue.waiting) {
-            lines.push(format!("{} queue {}: {} waiting", after.clock, queue.name, queue.waiting));
+    for link in &after.links {
+        let was = before.and_then(|view| view.links.iter().find(|other| other.name == link.name));
+        for queue in &link.queues {
+            let was = was.and_then(|link| link.queues.iter().find(|other| other.name == queue.name));
+            if was.is_none_or(|was| was.waiting != queue.waiting) {
+                lines.push(format!("{} queue {}/{}: {} waiting", after.clock, link.name, queue.name, queue.waiting));
+            }
         }
     }
     // Names come from outside; a control character must not reach the terminal.
@@ -282,7 +282,7 @@ impl Paint {
         let mut y = area.y;
         for link in &view.links {
             if y < area.bottom() {
-                frame.render_widget(self.link(link), Rect { y, height: 1, ..area });
+                self.both(frame, Rect { y, height: 1, ..area }, self.link(link), self.queues(&link.queues));
             }
             y = y.saturating_add(1);
             for row in link.lamps.chunks(usize::from(board.columns)) {
@@ -362,18 +362,21 @@ impl Paint {
         }
     }
 
-    fn queues(self, frame: &mut Frame<'_>, area: Rect, queues: &[Queue]) {
-        let mut spans = vec![self.ink(" queues  ", FAINT)];
+    fn queues(self, queues: &[Queue]) -> Line<'_> {
+        let mut spans = Vec::new();
         for queue in queues {
-            let colour = if queue.waiting == 0 { TEXT } else { WARM };
-            spans.push(self.ink(format!("{} ", queue.name), TEXT));
-            spans.push(self.bold(format!("{} waiting", queue.waiting), colour));
+            let colour = if queue.waiting == 0 { FAINT } else { WARM };
+            spans.push(self.ink(format!("{} ", queue.name), FAINT));
+            spans.push(self.ink(format!("{} waiting", queue.waiting), colour));
             if queue.waiting > 0 {
                 spans.push(self.ink(format!(" {} s", queue.longest_wait_s), colour));
             }
-            spans.push(self.ink(format!(", {}/{} ready    ", queue.ready, queue.agents), FAINT));
+            if queue.agents > 0 {
+                spans.push(self.ink(format!(", {}/{} ready", queue.ready, queue.agents), FAINT));
+            }
+            spans.push(Span::raw("  "));
         }
-        frame.render_widget(Line::from(spans), area);
+        Line::from(spans)
     }
 
     fn events(self, frame: &mut Frame<'_>, area: Rect, events: &[Event]) {
@@ -526,18 +529,20 @@ mod tests {
             health,
             detail: detail.into(),
             lamps: lamps.by_ref().take(desks).collect(),
+            queues: Vec::new(),
         };
+        let mut office = link("office", "ami", Health::Up, "tcp://127.0.0.1:40513", 4);
+        office.queues = vec![
+            Queue { name: "support".into(), waiting: 2, longest_wait_s: 41, ready: 1, agents: 3 },
+            Queue { name: "sales".into(), waiting: 0, longest_wait_s: 0, ready: 2, agents: 2 },
+        ];
         View {
             gateway: "demo".into(),
             clock: "13:26:07".into(),
             links: vec![
-                link("office", "ami", Health::Up, "tcp://127.0.0.1:40513", 4),
+                office,
                 link("branch", "olssoo", Health::Up, "ws://127.0.0.1:40515", 3),
                 link("warehouse", "openvox", Health::Down, "closed, next try in 2 s", 3),
-            ],
-            queues: vec![
-                Queue { name: "support".into(), waiting: 2, longest_wait_s: 41, ready: 1, agents: 3 },
-                Queue { name: "sales".into(), waiting: 0, longest_wait_s: 0, ready: 2, agents: 2 },
             ],
             events: [
                 (1197, "call.queued", "trunk", "090 7777 1234 waits in support"),
