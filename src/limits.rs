@@ -152,6 +152,7 @@ pub const OLSSOO_JSON_DEPTH_MAX: usize = 8;
 pub const OLSSOO_ENVELOPES_MAX: usize = 64;
 /// Records of a call history that are passed on; further ones are left out.
 pub const OLSSOO_HISTORY_MAX: usize = 1000;
+
 // ---- OpenVox and Yeastar -----------------------------------------------------------------------
 
 /// Parties of one report; a report with more is counted as no report of this family.
@@ -192,6 +193,7 @@ pub const OPENVOX_REQUESTS_MAX: usize = 6;
 pub const OPENVOX_RESYNC_PAUSE: Duration = Duration::from_secs(5);
 /// Bytes of the PBX's own words in an error.
 pub const OPENVOX_SAID_BYTES_MAX: usize = 160;
+
 // ---- NEXUSCUBE ---------------------------------------------------------------------------------
 
 /// Characters of a login id, as the document has it; a longer one is a fault of the configuration.
@@ -244,6 +246,57 @@ pub const NEXUSCUBE_CALL_SILENT_MAX: Duration = Duration::from_secs(12 * 3600);
 pub const NEXUSCUBE_REFERENCES_MAX: usize = 8;
 /// Devices, agents and queues told of on one link; past it news of further ones are kept as the PBX's own messages.
 pub const NEXUSCUBE_OBJECTS_TOLD_MAX: usize = 8192;
+
+// ---- Centrex -----------------------------------------------------------------------------------
+
+/// A first body that may still be longer in the other byte order is waited for up to this length; a longer reading is wrong.
+pub const CENTREX_FIRST_BODY_BYTES_MAX: usize = 2048;
+/// Bytes of the PBX's own words in an error.
+pub const CENTREX_SAID_BYTES_MAX: usize = 160;
+/// Fields of one event; the last takes what is left.
+pub const CENTREX_FIELDS_MAX: usize = 1024;
+/// Records of one list that a command asked for; further ones are left out.
+pub const CENTREX_RECORDS_MAX: usize = 4096;
+/// Bytes of one object of the JSON form; a longer one is refused.
+pub const CENTREX_JSON_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of one command without its header; a longer one is not sent.
+pub const CENTREX_COMMAND_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a command's template; a longer one is a fault of the configuration.
+pub const CENTREX_TEMPLATE_BYTES_MAX: usize = 1024;
+/// Bytes of a result in several messages; at it what came so far is taken as the whole.
+pub const CENTREX_RESULT_BYTES_MAX: usize = 1024 * 1024;
+/// Commands outstanding or waiting for one of their verb; one more is refused at once.
+pub const CENTREX_COMMANDS_PENDING_MAX: usize = 128;
+/// Refused bodies in a row before the link is dropped as misbehaving: the settings do not fit this PBX.
+pub const CENTREX_REFUSED_IN_A_ROW_MAX: u32 = 16;
+/// Extensions asked for in one command of a poll; more are asked for in the next.
+pub const CENTREX_POLL_PEERS_MAX: usize = 32;
+/// Polls without an answer before what they told counts as unknown.
+pub const CENTREX_POLLS_LOST_MAX: u32 = 3;
+/// Extensions whose events are republished on one link; past it a further one is known by its events only.
+pub const CENTREX_OWN_MAX: usize = 256;
+/// Calls in progress followed on one link; past it the oldest is told as cleared.
+pub const CENTREX_CALLS_MAX: usize = 512;
+/// Ids, and channels, of one call; past it the second oldest is forgotten.
+pub const CENTREX_CALL_IDS_MAX: usize = 64;
+/// Consultations of one call at once; a further one is not followed.
+pub const CENTREX_CONSULTATIONS_MAX: usize = 4;
+/// Conferences followed, and members of one; a further one is no canonical event.
+pub const CENTREX_CONFERENCES_MAX: usize = 64;
+pub const CENTREX_MEMBERS_MAX: usize = 64;
+/// How long neighbouring ids mean the same call; after it only equal ones do.
+pub const CENTREX_ADJACENT_MAX: Duration = Duration::from_secs(180);
+/// How long the ids of an ended call are remembered, so that a late end of it ends no other; and of how many calls.
+pub const CENTREX_CLOSED_KEPT: Duration = Duration::from_secs(600);
+pub const CENTREX_CLOSED_MAX: usize = 512;
+/// A ring without any further news of it this long is over: its end was lost.
+pub const CENTREX_RING_MAX: Duration = Duration::from_secs(600);
+/// A call without any news of it this long is over: its end was lost.
+pub const CENTREX_CALL_SILENT_MAX: Duration = Duration::from_secs(8 * 3600);
+/// Characters of a text message; a longer one is refused.
+pub const CENTREX_SMS_CHARS_MAX: usize = 200;
+/// Servers that an OAM lookup may name: a main one and two backups; further ones are left out.
+pub const CENTREX_OAM_ADDRESSES_MAX: usize = 3;
 
 // ---- log ---------------------------------------------------------------------------------------
 

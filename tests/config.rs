@@ -120,6 +120,7 @@ fn parse_text(text: &str, file: &str) -> Result<Config, Vec<Fault>> {
 fn environment(name: &str) -> Option<String> {
     match name {
         "LAMP_SECRET" => Some("hunter2-env".into()),
+        "LAMP_SECRET_16" => Some("hunter2hunter2ab".into()),
         "LAMP_EMPTY" => Some(String::new()),
         _ => None,
     }

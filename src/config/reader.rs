@@ -251,6 +251,14 @@ impl<'d> Item<'d> {
         Some(*value)
     }
 
+    /// A whole number that is not negative; a value of another kind is the caller's to tell.
+    pub(super) fn integer(&self) -> Option<u64> {
+        match self.value {
+            DeValue::Integer(digits) => u64::from_str_radix(digits.as_str(), digits.radix()).ok(),
+            _ => None,
+        }
+    }
+
     pub(super) fn whole(&self, range: RangeInclusive<u8>, of: &str) -> Option<u8> {
         let number = match self.value {
             DeValue::Integer(digits) => u8::from_str_radix(digits.as_str(), digits.radix()).ok(),

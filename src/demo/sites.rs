@@ -6,7 +6,7 @@ use std::any::Any;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
-use sim_pbx::{ami, nexuscube, olssoo, openvox};
+use sim_pbx::{ami, centrex, nexuscube, olssoo, openvox};
 
 use super::picture::Desk;
 
@@ -33,6 +33,7 @@ pub(super) async fn open(seed: u64, speed: f64) -> io::Result<Vec<Site>> {
     Ok(vec![
         front_desk(seed, speed).await?,
         branch(seed, speed).await?,
+        head_office(seed, speed).await?,
         call_centre(seed, speed).await?,
         workshop(seed, speed).await?,
     ])
@@ -77,6 +78,25 @@ async fn branch(seed: u64, speed: f64) -> io::Result<Site> {
         ("0110", "Lena Rossi", Some("Lena Rossi")),
     ];
     Ok(site("branch", "olssoo", configuration, &seats, pbx))
+}
+
+async fn head_office(seed: u64, speed: f64) -> io::Result<Site> {
+    let office = centrex::Office { epoch_s: seed / 1000, ..centrex::Office::demo() };
+    let account = office.accounts[0].clone();
+    let (wire, faults) = (centrex::Wire::default(), centrex::server::Faults::default());
+    let pbx = centrex::server::Server::start_day(anywhere(), office, wire, seed ^ 2, speed, faults).await?;
+    // One login is one extension; the others are asked for.
+    let configuration = format!(
+        "addresses = [\"tcp://{}\"]\nuser = {:?}\nsecret = {:?}\nwatch = [\"3452\", \"3453\", \"3454\"]\npoll = \"5s\"\n",
+        pbx.addr, account.id, account.password
+    );
+    let seats = [
+        ("10013451", "Ji-woo Park", None),
+        ("3452", "Director", None),
+        ("3453", "Accounts", None),
+        ("3454", "Meeting Room", None),
+    ];
+    Ok(site("head-office", "centrex", configuration, &seats, pbx))
 }
 
 async fn call_centre(seed: u64, speed: f64) -> io::Result<Site> {

@@ -6,6 +6,7 @@
 pub mod ami;
 pub mod backoff;
 mod cause;
+pub mod centrex;
 pub mod driver;
 pub mod figures;
 pub mod known;

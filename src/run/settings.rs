@@ -12,6 +12,7 @@ use crate::event::{LinkId, Seq};
 use crate::lamp::{LampSettings, Patterns};
 use crate::link::Session;
 use crate::link::ami;
+use crate::link::centrex;
 use crate::link::driver::Handshake;
 use crate::link::known::Known;
 use crate::link::nexuscube;
@@ -28,6 +29,7 @@ pub(super) fn session(id: &LinkId, link: &config::Link, known: Known, seed: u64)
     match &link.dialect {
         Dialect::Ami(ami) => Box::new(ami::configured(id, link, ami, known, seed, |_| {})),
         Dialect::Olssoo(site) => Box::new(olssoo::Session::new(id.clone(), link, site, known, seed)),
+        Dialect::Centrex(site) => Box::new(centrex::Session::new(id.clone(), link, site, known, seed)),
         Dialect::Openvox(site) => Box::new(openvox::Session::new(id.clone(), link, site, known, seed)),
         Dialect::Nexuscube(site) => Box::new(nexuscube::Session::new(id.clone(), link, site, known, seed)),
     }
@@ -45,7 +47,7 @@ pub(super) fn handshake(link: &config::Link) -> Handshake {
             subprotocol: site.subprotocol.clone(),
             headers: site.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         },
-        Dialect::Ami(_) | Dialect::Nexuscube(_) | Dialect::Openvox(_) => Handshake::default(),
+        Dialect::Ami(_) | Dialect::Centrex(_) | Dialect::Nexuscube(_) | Dialect::Openvox(_) => Handshake::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "an expectation that fails is a test that fails")]
 
+mod centrex;
 mod nexuscube;
 mod olssoo;
 mod openvox;

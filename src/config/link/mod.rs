@@ -7,12 +7,14 @@
 
 mod address;
 mod ami;
+mod centrex;
 mod nexuscube;
 mod olssoo;
 mod openvox;
 
 pub use address::{Address, Scheme};
 pub use ami::{AgentNames, AmiLink, AmiServices, Login};
+pub use centrex::{CentrexApi, CentrexForm, CentrexJson, CentrexLink, HistoryDates, HistorySeconds, Network, Oam};
 pub use nexuscube::{AgentsOverReconnects, ManualIn, NexuscubeLink, Parties, Pongs, Resync};
 pub use olssoo::{ActionForm, OlssooLink, Rest, RestForm};
 pub use openvox::{ControlApi, Net, OpenvoxControl, OpenvoxLink, SERVICES as OPENVOX_SERVICES, is_service_path};
@@ -78,6 +80,7 @@ pub enum Dialect {
     Olssoo(OlssooLink),
     Openvox(OpenvoxLink),
     Nexuscube(NexuscubeLink),
+    Centrex(CentrexLink),
 }
 
 impl Dialect {
@@ -87,6 +90,7 @@ impl Dialect {
             Self::Olssoo(_) => "olssoo",
             Self::Openvox(_) => "openvox",
             Self::Nexuscube(_) => "nexuscube",
+            Self::Centrex(_) => "centrex",
         }
     }
 }
@@ -113,7 +117,7 @@ struct Places<'a> {
 }
 
 /// In the order of the interface.
-const KINDS: &[Kind] = &[AMI, OLSSOO, NEXUSCUBE, OPENVOX];
+const KINDS: &[Kind] = &[AMI, OLSSOO, CENTREX, NEXUSCUBE, OPENVOX];
 
 const AMI: Kind = Kind {
     name: "ami",
@@ -153,6 +157,16 @@ const NEXUSCUBE: Kind = Kind {
     keys: nexuscube::KEYS,
     tls_elsewhere: false,
     read: |section, _| nexuscube::read(section).map(Dialect::Nexuscube),
+};
+
+const CENTREX: Kind = Kind {
+    name: "centrex",
+    schemes: &[(Scheme::Tcp, 8086), (Scheme::Tls, 8086), (Scheme::Ws, 80), (Scheme::Wss, 443)],
+    listens: true,
+    heartbeat: Duration::from_secs(20),
+    keys: centrex::KEYS,
+    tls_elsewhere: true,
+    read: |section, places| centrex::read(section, places).map(Dialect::Centrex),
 };
 
 const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
