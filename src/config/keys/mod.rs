@@ -7,6 +7,7 @@
 //! that the reader asks for, and expect every number of the register.
 
 mod ami;
+mod centrex;
 mod link;
 mod nexuscube;
 mod olssoo;
@@ -68,7 +69,8 @@ pub struct DialectKeys {
 }
 
 /// Every dialect, in the order of the configuration's own list.
-pub const DIALECTS: &[DialectKeys] = &[ami::AMI, olssoo::OLSSOO, nexuscube::NEXUSCUBE, openvox::OPENVOX];
+pub const DIALECTS: &[DialectKeys] =
+    &[ami::AMI, olssoo::OLSSOO, centrex::CENTREX, nexuscube::NEXUSCUBE, openvox::OPENVOX];
 
 /// A key without an assumption.
 const fn key(name: &'static str, takes: Takes, default: Option<&'static str>, about: &'static str) -> Key {

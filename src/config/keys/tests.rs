@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::config::{Config, OPENVOX_SERVICES};
+use crate::link::centrex::command::Method;
 
 fn try_parse(text: &str) -> Result<Config, String> {
     let read = |_: &std::path::Path| Ok("secret".to_owned());
@@ -84,7 +85,7 @@ fn every_default_is_what_leaving_the_key_out_means() {
 
 /// Tables of templates: what is given there is kept apart from what is not, so another test compares the texts.
 fn names_templates(key: &Key) -> bool {
-    key.name == "services"
+    matches!(key.name, "services" | "commands")
 }
 
 fn defaults(dialect: &str, table: &str) -> Vec<(&'static str, String)> {
@@ -101,6 +102,9 @@ fn defaults(dialect: &str, table: &str) -> Vec<(&'static str, String)> {
 fn every_template_is_told_as_it_is_used() {
     let used: Vec<(&str, String)> = OPENVOX_SERVICES.iter().map(|(name, path)| (*name, (*path).to_owned())).collect();
     assert_eq!(defaults("openvox", "services"), used);
+    let used: Vec<(&str, String)> =
+        Method::ALL.iter().map(|method| (method.key(), method.template().to_owned())).collect();
+    assert_eq!(defaults("centrex", "commands"), used);
 }
 
 /// Every key of the link's tables that the reader asks for, tables in the link as `table.key`.
@@ -164,7 +168,7 @@ fn every_assumption_of_the_register_is_a_key() {
         every(dialect.places, &mut carry);
         every(dialect.keys, &mut carry);
     }
-    let register: BTreeSet<String> = (17..=30).map(|number| format!("A{number}")).collect();
+    let register: BTreeSet<String> = (1..=30).map(|number| format!("A{number}")).collect();
     assert_eq!(carried, register);
 }
 

@@ -59,7 +59,8 @@ pub struct CentrexApi {
     /// `basic`, 16 for `seed`, as text or hexadecimal. `basic_steps`: of `b64`, `xor`, `prefix-key`, `suffix-key`, in the
     /// order of sending; default `b64`, `xor`, `b64` (A9). `seed_mode`: `cbc` (default, needs `iv`) or `ecb`;
     /// `seed_padding`: `pkcs7` (default) or `zero`; `seed_encoding`: `base64` (default) or `raw` (A10). The body alone is
-    /// encrypted, and the length counts it so (A11).
+    /// encrypted; `encrypted_length`: whether the length counts it as it is sent, `sealed` (the default), or as it was
+    /// before, `plain` (A11).
     pub framing: Framing,
     /// `heartbeat_command`: a command instead of an empty frame, such as `CMD|HEARTBEAT|` (A12). Default none.
     pub heartbeat_command: Option<String>,
@@ -201,6 +202,7 @@ pub(super) const KEYS: &[&str] = &[
     "seed_mode",
     "seed_padding",
     "seed_encoding",
+    "encrypted_length",
     "heartbeat_command",
     "silence",
     "commands",
@@ -215,7 +217,7 @@ pub(super) const KEYS: &[&str] = &[
 ];
 
 /// Keys that say something only where a login is made.
-const API_KEYS: RangeInclusive<usize> = 13..=42;
+const API_KEYS: RangeInclusive<usize> = 13..=43;
 /// Keys that say something only where events are republished.
 const JSON_KEYS: [&str; 5] = ["strict", "allow", "path_secret", "path_secret_file", "path_secret_env"];
 
@@ -370,10 +372,13 @@ fn framing(section: &Section<'_>) -> Option<Framing> {
     let terminator = section.item("terminator").map_or(Some(""), |item| {
         item.one_of(&[("none", ""), ("nul", "\0"), ("cr", "\r"), ("lf", "\n"), ("crlf", "\r\n")])
     });
+    let counts_plain =
+        section.item("encrypted_length").map_or(Some(false), |item| item.one_of(&[("sealed", false), ("plain", true)]));
     let cipher = cipher(section);
     Some(Framing {
         byte_order: byte_order?,
         length: length?,
+        counts_plain: counts_plain?,
         command_type: command_type?,
         heartbeat_type: heartbeat_type?,
         body_bytes_max: body_bytes_max?,
@@ -408,9 +413,17 @@ fn cipher(section: &Section<'_>) -> Option<Cipher> {
     let mode = mode?;
     let seed_keys = ["iv", "seed_mode", "seed_padding", "seed_encoding"];
     let idle: &[&'static str] = match mode {
-        Mode::None => {
-            &["key", "key_file", "key_env", "iv", "basic_steps", "seed_mode", "seed_padding", "seed_encoding"]
-        }
+        Mode::None => &[
+            "key",
+            "key_file",
+            "key_env",
+            "iv",
+            "basic_steps",
+            "seed_mode",
+            "seed_padding",
+            "seed_encoding",
+            "encrypted_length",
+        ],
         Mode::Basic => &seed_keys,
         Mode::Seed => &["basic_steps"],
     };
