@@ -31,8 +31,8 @@ use crate::limits::{LOG_READ_BYTES_MAX, LOG_READ_ENTRIES_MAX};
 use crate::run::{self, Gateway, World};
 use crate::tokens::{self, Scope};
 
-/// One simulated minute lasts so many seconds of the demonstration: enough to see each lamp turn.
-const SPEED: f64 = 6.0;
+/// How much faster than in an office people work: enough to see each lamp turn, slow enough to see why.
+const SPEED: f64 = 2.5;
 /// How often the picture's words change; its colours move with every frame.
 const VIEW_PERIOD: Duration = Duration::from_millis(100);
 

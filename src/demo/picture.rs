@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::screen::{Event as EventLine, Health, Lamp, Link, Queue, View};
 use crate::clock::{Instant, Timestamp};
-use crate::event::{AgentState, Body, CallEvent, ConnectionState, DeviceId, Event, LampId, LampState};
+use crate::event::{AgentState, Body, CallEvent, ConnectionState, DeviceId, Event, LampId, LampState, LinkId};
 use crate::lamp::output::VirtualLamp;
 use crate::log::record::Entry;
 use crate::state::{Connection, LinkState, State};
@@ -75,7 +75,10 @@ impl Painter {
             seq: entry.seq.0,
             clock: wall(entry.at),
             kind: entry.kind.as_str().to_owned(),
-            subject: self.called_here(entry.subject.as_deref().unwrap_or_default()),
+            subject: self.called_here(
+                entry.link.as_ref().map_or("", LinkId::as_str),
+                entry.subject.as_deref().unwrap_or_default(),
+            ),
             text,
         });
     }
@@ -149,7 +152,10 @@ impl Painter {
             link.connections_of(&device).map(|(_, connection)| connection).find(|it| wanted.contains(&it.state))
         };
         let with = |before: &str, wanted: &[ConnectionState]| match call(wanted) {
-            Some(connection) => format!("{before}{}", self.other_party(connection, &desk.device)),
+            Some(connection) => match self.other_party(connection, desk) {
+                party if party.is_empty() => party,
+                party => format!("{before}{party}"),
+            },
             None => String::new(),
         };
         match state {
@@ -157,7 +163,7 @@ impl Painter {
             Some(LampState::Dialing) => with("to ", &[ConnectionState::Initiated, ConnectionState::Queued]),
             Some(LampState::InCall) => match call(&[ConnectionState::Connected, ConnectionState::Queued]) {
                 Some(connection) => {
-                    let party = self.other_party(connection, &desk.device);
+                    let party = self.other_party(connection, desk);
                     format!("{party} {}", minutes(now, connection.since))
                 }
                 None => String::new(),
@@ -171,17 +177,17 @@ impl Painter {
         }
     }
 
-    fn other_party(&self, connection: &Connection, device: &str) -> String {
+    fn other_party(&self, connection: &Connection, desk: &Desk) -> String {
         let other = match connection.calling.as_deref() {
-            Some(calling) if calling != device => Some(calling),
+            Some(calling) if calling != desk.device => Some(calling),
             _ => connection.called.as_deref(),
         };
-        other.map(|number| self.called_here(number)).unwrap_or_default()
+        other.map(|number| self.called_here(&desk.link, number)).unwrap_or_default()
     }
 
-    /// A number of this office by its name.
-    fn called_here(&self, number: &str) -> String {
-        let desk = self.desks.iter().find(|desk| desk.device == number);
+    /// A number of this link's office by its name.
+    fn called_here(&self, link: &str, number: &str) -> String {
+        let desk = self.desks.iter().find(|desk| desk.link == link && desk.device == number);
         desk.map_or_else(|| number.to_owned(), |desk| desk.name.clone())
     }
 }
