@@ -280,6 +280,11 @@ impl<'d> Item<'d> {
         Some(span)
     }
 
+    /// A duration, or `0s` for never.
+    pub(super) fn duration_or_never(&self, range: RangeInclusive<Duration>) -> Option<Option<Duration>> {
+        if self.str() == Some("0s") { Some(None) } else { self.duration(range).map(Some) }
+    }
+
     pub(super) fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
         let bytes = self.parsed(SIZE_EXPECTED, parse_size)?;
         if !range.contains(&bytes) {
