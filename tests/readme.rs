@@ -256,7 +256,7 @@ fn every_service_of_the_document_is_offered_and_no_other() {
         for row in &rows {
             for name in row[0].split(", ") {
                 let service = Service::from_name(name).expect(name);
-                if !row[column].starts_with('-') != (service_cell(system, service) != "–") {
+                if row[column].starts_with('-') == (service_cell(system, service) != "–") {
                     differ.push((system.heading, name));
                 }
             }
