@@ -17,6 +17,7 @@ cargo xtask COMMAND
   test          everything: installs or names what is missing, then all tests, then the scenarios on a real
                 Asterisk; the last line says `N passed, N failed, N skipped`
   sim [SEEDS]   the virtual office under faults, so many seeds (500 unless said), an hour of its time each; minutes to hours
+  days [SEEDS]  a day of each dialect in virtual time under faults, so many seeds (20 unless said); half a minute each
   fuzz [SECONDS] [NAME…]  every fuzz target of that name, seeded from the corpus, a minute each unless said
   bench [WHAT]  figures beside yardsticks: parse, gateway, latency, store, or all; builds a release first
   lab build     builds the Asterisk root, once, into the cache (about a minute, 100 MB of packages)
@@ -43,6 +44,8 @@ fn main() -> ExitCode {
         ["test"] => tests::everything(),
         ["sim"] => simulate("500"),
         ["sim", seeds] => simulate(seeds),
+        ["days"] => days("20"),
+        ["days", seeds] => days(seeds),
         ["fuzz"] => fuzz::everything("60", &[]),
         ["fuzz", seconds, names @ ..] => fuzz::everything(seconds, names),
         ["bench"] => bench("all"),
@@ -95,6 +98,17 @@ fn simulate(seeds: &str) -> Result<bool> {
     let mut hours = cargo(&["test", "--package", "lamplighter", "--test", "sim", "hour", "--", "--nocapture"]);
     hours.env("LAMPLIGHTER_SEEDS", seeds);
     succeed(hours, "the seed printed above repeats the run: LAMPLIGHTER_SEED=… cargo test --test sim hour")?;
+    Ok(true)
+}
+
+fn days(seeds: &str) -> Result<bool> {
+    if seeds.parse::<u32>().is_err() {
+        bail!("days: expected a number of seeds, found `{seeds}`");
+    }
+    step("days");
+    let mut days = cargo(&["test", "--package", "lamplighter", "--test", "day", "--", "--nocapture"]);
+    days.env("LAMPLIGHTER_DAYS", seeds);
+    succeed(days, "the seed printed above is the day that failed; days run from seed 1 on")?;
     Ok(true)
 }
 
