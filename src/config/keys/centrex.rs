@@ -39,8 +39,8 @@ pub(super) const CENTREX: DialectKeys = DialectKeys {
     ],
 };
 
-const HEARTBEAT: &str = "how often a quiet connection gets a keep-alive, 1 s to 30 s as the document demands; with \
-                         republished events to 10 m";
+const HEARTBEAT: &str = "how long a quiet connection is left alone before a keep-alive, 1 s to 10 m; at most 30 s with \
+                         form api, as the document demands";
 
 const KEYS: &[Key] = &[
     key("user", Takes::Text, None, "the login's id, a 070 number or an extension's login, 1 to 128 characters"),

@@ -83,6 +83,62 @@ fn every_default_is_what_leaving_the_key_out_means() {
     }
 }
 
+/// Whether a value of a key can stand in one of the dialect's links.
+fn stands(dialect: &DialectKeys, key: &Key, value: &str, add: impl Fn(&str, &Key, &str) -> Option<String>) -> bool {
+    smallest(dialect).iter().filter_map(|text| add(text, key, value)).any(|text| try_parse(&text).is_ok())
+}
+
+/// The least and the most that a key tells, each with what is just past it.
+fn bounds(key: &Key) -> Option<[Option<(String, String)>; 2]> {
+    if let Takes::Whole { least, most } = key.takes {
+        let below = least.checked_sub(1).map_or("-1".to_owned(), |below| below.to_string());
+        return Some([Some((least.to_string(), below)), Some((most.to_string(), (most + 1).to_string()))]);
+    }
+    let unit = |text: &str| matches!(text, "ms" | "s" | "m" | "h");
+    let words: Vec<&str> = key.about.split([' ', ',', ';']).filter(|word| !word.is_empty()).collect();
+    let to = (1..words.len()).find(|at| words[*at] == "to" && words.get(at + 2).is_some_and(|word| unit(word)))?;
+    let quoted = |number: u64, unit: &str| format!("\"{number}{unit}\"");
+    let number = |at: usize| words[at].parse::<u64>().ok();
+    let most = number(to + 1)?;
+    let least = to.checked_sub(2).filter(|at| unit(words[at + 1])).and_then(number).filter(|least| *least > 0);
+    let least = least.map(|least| (quoted(least, words[to - 1]), quoted(least * 1000 - 1, "ms")));
+    let least = least.filter(|_| words[to - 1] == "s");
+    Some([least, Some((quoted(most, words[to + 2]), quoted(most + 1, words[to + 2])))])
+}
+
+#[test]
+fn every_bound_that_is_told_holds() {
+    let mut held = 0;
+    for dialect in DIALECTS {
+        let mut holds = |key: &Key, add: &dyn Fn(&str, &Key, &str) -> Option<String>| {
+            let told = bounds(key);
+            assert!(
+                told.is_some() || !matches!(key.takes, Takes::Duration),
+                "{}: {} has no bounds",
+                dialect.name,
+                key.name
+            );
+            for (within, past) in told.into_iter().flatten().flatten() {
+                assert!(stands(dialect, key, &within, add), "{}: {} = {within}", dialect.name, key.name);
+                assert!(!stands(dialect, key, &past, add), "{}: {} = {past}", dialect.name, key.name);
+                held += 1;
+            }
+        };
+        for key in dialect.places.iter().chain(link::KEYS).chain(dialect.keys) {
+            match key.takes {
+                Takes::Duration | Takes::Whole { .. } => holds(key, &with),
+                Takes::Table(inner) => {
+                    for inner in inner.iter().filter(|key| matches!(key.takes, Takes::Duration | Takes::Whole { .. })) {
+                        holds(inner, &|text, inner, value| with_inside(text, key.name, inner, value));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(held > 60, "{held} bounds");
+}
+
 /// Tables of templates: what is given there is kept apart from what is not, so another test compares the texts.
 fn names_templates(key: &Key) -> bool {
     matches!(key.name, "services" | "commands")
