@@ -272,6 +272,21 @@ pub enum ConnectionState {
     Fail,
 }
 
+impl ConnectionState {
+    /// As events and the API write it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Initiated => "initiated",
+            Self::Alerting => "alerting",
+            Self::Connected => "connected",
+            Self::Hold => "hold",
+            Self::Queued => "queued",
+            Self::Fail => "fail",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeviceState {
@@ -681,6 +696,14 @@ mod tests {
         let mut out = Vec::new();
         event.write_data(&mut out).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_connections_state_is_one_word_everywhere() {
+        use ConnectionState::{Alerting, Connected, Fail, Hold, Initiated, Null, Queued};
+        for state in [Null, Initiated, Alerting, Connected, Hold, Queued, Fail] {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.word());
+        }
     }
 
     #[test]

@@ -57,8 +57,8 @@ use crate::log::store::Store;
 use crate::log::{Reader, StoreError};
 
 use self::rebuild::{Checkpoints, rebuild};
-pub use self::settings::token_verifier;
 use self::settings::{FlushedLog, handshake, lamp_settings, session};
+pub use self::settings::{abilities, token_verifier};
 
 /// What differs between a box, the demo and a simulation.
 #[derive(Clone)]

@@ -4,11 +4,12 @@
 //! Input: the text of the file, the environment, the files its secrets live in. Output: a [`Config`], or every
 //! [`Fault`] of the file in one pass.
 //! Shape: the smallest file that works is `gateway.id` alone; every other key has a default or belongs to a
-//! thing (a link, a lamp) that is not there. `tests/corpus/config/ok/full.toml` names every key.
+//! thing (a link, a lamp) that is not there. [`keys`] tells every key in words; each dialect has a file that names all
+//! of its own in `tests/corpus/config/ok`, and `full.toml` there has everything else.
 //! Units: durations and sizes are texts with a unit, `"20s"`, `"256MiB"`; percentages are whole numbers.
 //! Bounds: [`CONFIG_BYTES_MAX`], [`LINKS_MAX`], [`LAMPS_MAX`], [`CONFIG_LIST_ITEMS_MAX`](crate::limits::CONFIG_LIST_ITEMS_MAX);
 //! past any of them the file is at fault.
-//! Not supported: dialects other than `ami`, `[uplink]`, `[bus]`, `[relay]`, `api.tls`, lamps on USB and MQTT.
+//! Not supported: `[uplink]`, `[bus]`, `[relay]`, `api.tls`, lamps on USB and MQTT.
 //! Each is known by name and a fault of its own, never passed over.
 
 mod fault;
@@ -27,7 +28,7 @@ pub use link::{
     OPENVOX_SERVICES, OlssooLink, OpenvoxControl, OpenvoxLink, Rest, RestForm, Scheme, TlsSettings, is_service_path,
 };
 pub use link::{AgentsOverReconnects, ManualIn, NexuscubeLink, Parties, Pongs, Resync};
-pub use link::{CentrexApi, CentrexForm, CentrexJson, CentrexLink, HistoryDates, HistorySeconds, Network, Oam};
+pub use link::{CentrexApi, CentrexForm, CentrexJson, CentrexLink, HistoryDates, HistorySeconds, Oam};
 pub use pattern::PatternOverride;
 pub use units::{parse_colour, parse_duration, parse_size, show_duration, show_size};
 

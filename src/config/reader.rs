@@ -20,6 +20,13 @@ use crate::secret::Secret;
 
 const FOUND_CHARS_MAX: usize = 80;
 
+#[cfg(test)]
+thread_local! {
+    /// Every key asked for, by its table: what the tables of keys are held against.
+    pub(super) static ASKED: RefCell<std::collections::BTreeMap<String, std::collections::BTreeSet<&'static str>>> =
+        RefCell::default();
+}
+
 /// One file being read, and the faults found in it so far.
 pub(super) struct Document<'d> {
     file: &'d str,
@@ -167,6 +174,8 @@ impl<'d> Section<'d> {
     /// Every key that nobody asked for is a fault.
     pub(super) fn finish(self) {
         let asked = self.asked.borrow();
+        #[cfg(test)]
+        ASKED.with_borrow_mut(|all| all.entry(self.key.clone()).or_default().extend(asked.iter().copied()));
         for (name, item) in self.items().filter(|(name, _)| !asked.contains(name)) {
             let nearest = nearest(name, asked.iter().copied());
             item.key_fault(Problem::UnknownKey { name: name.to_owned(), nearest });
@@ -269,6 +278,11 @@ impl<'d> Item<'d> {
             return None;
         }
         Some(span)
+    }
+
+    /// A duration, or `0s` for never.
+    pub(super) fn duration_or_never(&self, range: RangeInclusive<Duration>) -> Option<Option<Duration>> {
+        if self.str() == Some("0s") { Some(None) } else { self.duration(range).map(Some) }
     }
 
     pub(super) fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {

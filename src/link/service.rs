@@ -327,7 +327,8 @@ fn unknown(name: &str) -> ServiceFault {
     bad(&shown, expected, "an argument no service has")
 }
 
-fn kind_of(value: &Value) -> &'static str {
+/// What JSON holds, for an error.
+pub(super) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",

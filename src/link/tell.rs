@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 
 use crate::clock::Instant;
 use crate::event::{
-    AgentId, AgentStateEvent, Body, CallEvent, CallKind, ConnectionState, DeviceId, DeviceState, DeviceStateEvent,
-    Event, LinkId, QueueId, QueueStateEvent,
+    AgentId, AgentStateEvent, Body, CallEvent, CallKind, Cause, ConnectionId, ConnectionState, DeviceId, DeviceState,
+    DeviceStateEvent, Event, LinkId, LinkResyncedEvent, QueueId, QueueStateEvent,
 };
 use crate::link::known::{Known, KnownAgent, KnownConnection, KnownDevice, KnownQueue};
 
@@ -48,6 +48,23 @@ impl Tell<'_> {
             }
         }
         self.push(Body::Call(kind, call));
+    }
+
+    /// A connection that was told is over, as it was told. Says whether it was.
+    pub(in crate::link) fn connection_gone(&mut self, connection: &ConnectionId, cause: Option<Cause>) -> bool {
+        let Some(told) = self.told.connections.get(connection).cloned() else { return false };
+        let body = CallEvent {
+            device: told.device,
+            call: told.call,
+            connection: Some(connection.clone()),
+            direction: told.direction,
+            calling: told.calling,
+            called: told.called,
+            cause,
+            ..CallEvent::default()
+        };
+        self.call(CallKind::Cleared, body);
+        true
     }
 
     /// A device's state, where it is not what was told.
@@ -123,6 +140,23 @@ impl Tell<'_> {
         event.resync = self.resync;
         self.out.push_back(event);
     }
+}
+
+/// What events name, for `link.resynced`: each call once.
+pub(in crate::link) fn summary<'a>(events: impl Iterator<Item = &'a Event>) -> LinkResyncedEvent {
+    let mut changed = LinkResyncedEvent::default();
+    for event in events {
+        match &event.body {
+            Body::Call(_, call) => changed.calls.extend(call.call.clone()),
+            Body::DeviceState(device) => changed.devices.push(device.device.clone()),
+            Body::AgentState(agent) => changed.agents.push(agent.agent.clone()),
+            Body::QueueState(queue) => changed.queues.push(queue.queue.clone()),
+            _ => {}
+        }
+    }
+    changed.calls.sort_unstable();
+    changed.calls.dedup();
+    changed
 }
 
 enum After {

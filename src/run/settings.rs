@@ -18,6 +18,7 @@ use crate::link::known::Known;
 use crate::link::nexuscube;
 use crate::link::olssoo;
 use crate::link::openvox;
+use crate::link::session::Abilities;
 use crate::log::cursor::Cursors;
 use crate::log::driver::{LogHealth, LogStats};
 use crate::log::record::Entry;
@@ -32,6 +33,11 @@ pub(super) fn session(id: &LinkId, link: &config::Link, known: Known, seed: u64)
         Dialect::Openvox(site) => Box::new(openvox::Session::new(id.clone(), link, site, known, seed)),
         Dialect::Nexuscube(site) => Box::new(nexuscube::Session::new(id.clone(), link, site, known, seed)),
     }
+}
+
+/// What a link can tell and do as it is configured, before its PBX has said a word.
+pub fn abilities(link: &config::Link) -> Abilities {
+    session(&LinkId::new("link"), link, Known::default(), 0).abilities()
 }
 
 /// What a link adds to the handshake of its WebSockets.

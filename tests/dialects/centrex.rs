@@ -127,6 +127,7 @@ fn frames(name: &str, bytes: &[u8], piece: usize) -> String {
     let mut decoder = Decoder::new(Framing {
         byte_order: None,
         length: LengthCounts::Body,
+        counts_plain: false,
         command_type: 1,
         heartbeat_type: 0,
         body_bytes_max: 65_535,

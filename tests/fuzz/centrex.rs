@@ -23,6 +23,7 @@ fn framing(cipher: Cipher) -> Framing {
     Framing {
         byte_order: None,
         length: LengthCounts::Body,
+        counts_plain: false,
         command_type: 1,
         heartbeat_type: 0,
         body_bytes_max: 65_535,

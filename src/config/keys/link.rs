@@ -1,14 +1,8 @@
-//! Keys that every link has.
+//! Keys that every link has, with one meaning and one default.
 
 use super::{Key, Takes, key};
 
 pub(super) const KEYS: &[Key] = &[
-    key(
-        "addresses",
-        Takes::Texts,
-        None,
-        "SCHEME://HOST[:PORT][/PATH], 1 to 8: the primary first, the others tried in order",
-    ),
     key(
         "deadline",
         Takes::Duration,
@@ -33,11 +27,3 @@ pub(super) const KEYS: &[Key] = &[
     key("native_add", Takes::Texts, Some("[]"), "message names kept although they are noise"),
     key("native_remove", Takes::Texts, Some("[]"), "message names dropped although they are useful"),
 ];
-
-/// Its default is the dialect's.
-pub(super) const HEARTBEAT: Key = key(
-    "heartbeat",
-    Takes::Duration,
-    None,
-    "how long a quiet connection is left alone before a keep-alive, 1 s to 10 m",
-);

@@ -2,11 +2,16 @@
 //!
 //! Source: the public interface, section 2; the register of assumptions, section 10 of the protocol document, whose
 //! numbers (A1 … A30) stand beside the keys that carry them.
-//! Shape: tables of [`Key`]s, one a section and one a dialect. Tests add each key with its default to the smallest
-//! configuration and expect the same settings, so a default that is told wrong fails.
+//! Shape: tables of [`Key`]s, one a section and one a dialect. Tests add each key with its default to a small
+//! configuration and expect the same settings, so a default that is told wrong fails; they hold the names against those
+//! that the reader asks for, and expect every number of the register.
 
 mod ami;
+mod centrex;
 mod link;
+mod nexuscube;
+mod olssoo;
+mod openvox;
 mod schema;
 mod site;
 
@@ -45,6 +50,8 @@ pub enum Takes {
     Texts,
     /// A table whose keys are the site's own names, its values texts.
     TextTable,
+    /// The same with secrets: each a text, or a table with `value`, `file` or `env`.
+    SecretTable,
     /// A table with these keys.
     Table(&'static [Key]),
 }
@@ -54,17 +61,35 @@ pub enum Takes {
 pub struct DialectKeys {
     pub name: &'static str,
     pub about: &'static str,
+    /// Keys of every link that mean something else in each dialect: `addresses` or `listen`, and `heartbeat`.
+    pub places: &'static [Key],
     pub keys: &'static [Key],
-    /// The smallest link of it, without `dialect`.
-    pub smallest: &'static str,
+    /// Small links of it, without `dialect`; each key with a default can stand in one of them at least.
+    pub smallest: &'static [&'static str],
 }
 
-/// Every dialect, in the order of the interface.
-pub const DIALECTS: &[DialectKeys] = &[ami::AMI];
+/// Every dialect, in the order of the configuration's own list.
+pub const DIALECTS: &[DialectKeys] =
+    &[ami::AMI, olssoo::OLSSOO, centrex::CENTREX, nexuscube::NEXUSCUBE, openvox::OPENVOX];
 
 /// A key without an assumption.
 const fn key(name: &'static str, takes: Takes, default: Option<&'static str>, about: &'static str) -> Key {
     Key { name, takes, default, about, assumption: "" }
+}
+
+/// What a document leaves open is the site's to set: `number` is its place in the register, or several with blanks.
+const fn assumed(number: &'static str, key: Key) -> Key {
+    Key { assumption: number, ..key }
+}
+
+/// `heartbeat` with a dialect's own default.
+const fn heartbeat(default: &'static str) -> Key {
+    key(
+        "heartbeat",
+        Takes::Duration,
+        Some(default),
+        "how long a quiet connection is left alone before a keep-alive, 1 s to 10 m",
+    )
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub fn json_schema() -> Value {
 }
 
 fn dialect(dialect: &DialectKeys) -> Value {
-    let keys: Vec<Key> = link::KEYS.iter().chain([&link::HEARTBEAT]).chain(dialect.keys).copied().collect();
+    let keys: Vec<Key> = dialect.places.iter().chain(link::KEYS).chain(dialect.keys).copied().collect();
     let mut schema = table(&keys, &["dialect"], dialect.about);
     schema["title"] = dialect.name.into();
     schema["properties"]["dialect"] = json!({"const": dialect.name});
@@ -81,17 +81,30 @@ fn property(key: &Key) -> Value {
         Takes::Whole { least, most } => json!({"type": "integer", "minimum": least, "maximum": most}),
         Takes::Texts => json!({"type": "array", "items": {"type": "string"}}),
         Takes::TextTable => json!({"type": "object", "additionalProperties": {"type": "string"}}),
+        Takes::SecretTable => json!({"type": "object", "additionalProperties": secret_of_table()}),
         Takes::Table(keys) => table(keys, &[], key.about),
     };
     let about = match key.assumption {
         "" => key.about.to_owned(),
-        number => format!("{} (assumption {number})", key.about),
+        numbers => format!("{} (assumption {})", key.about, numbers.replace(' ', ", ")),
     };
     schema["description"] = about.into();
     if let Some(default) = key.default.and_then(json_of) {
         schema["default"] = default;
     }
     schema
+}
+
+fn secret_of_table() -> Value {
+    let text = json!({"type": "string"});
+    let table = json!({
+        "type": "object",
+        "properties": {"value": text, "file": text, "env": text},
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": false,
+    });
+    json!({"oneOf": [text, table]})
 }
 
 /// A default as JSON says it.

@@ -125,9 +125,8 @@ pub(super) fn read_with(section: &Section<'_>, account: Option<Account>) -> Opti
         .map_or(Some(Login::Md5), |item| item.one_of(&[("md5", Login::Md5), ("plain", Login::Plain)]));
     let plain_fallback = section.item("plain_fallback").map_or(Some(false), |item| item.boolean());
     let event_mask = section.item("event_mask").map_or(Some("on".to_owned()), |item| event_mask(&item));
-    let resync_every = section.item("resync_every").map_or(Some(Some(RESYNC_DEFAULT)), |item| {
-        if item.str() == Some("0s") { Some(None) } else { item.duration(RESYNC).map(Some) }
-    });
+    let resync_every =
+        section.item("resync_every").map_or(Some(Some(RESYNC_DEFAULT)), |item| item.duration_or_never(RESYNC));
     let wrapup = section.item("wrapup").map_or(Some(Duration::ZERO), |item| item.duration(WRAPUP));
     let agents = section.item("agents").map_or(Some(AgentNames::MemberName), |item| {
         item.one_of(&[("member-name", AgentNames::MemberName), ("device", AgentNames::Device)])

@@ -2,13 +2,12 @@
 //!
 //! Source: the protocol document, sections 2 and 3; each `A…` is an assumption of its register, with that default.
 
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::tz::Offset;
 
-use super::{Account, Address, NAME_CHARS, Places, Scheme, account, address, names};
+use super::{Account, Address, NAME_CHARS, Net, Places, Scheme, account, address, names};
 use crate::config::fault::{Problem, nearest};
 use crate::config::reader::{Item, Section};
 use crate::limits::LINK_ADDRESSES_MAX;
@@ -59,7 +58,8 @@ pub struct CentrexApi {
     /// `basic`, 16 for `seed`, as text or hexadecimal. `basic_steps`: of `b64`, `xor`, `prefix-key`, `suffix-key`, in the
     /// order of sending; default `b64`, `xor`, `b64` (A9). `seed_mode`: `cbc` (default, needs `iv`) or `ecb`;
     /// `seed_padding`: `pkcs7` (default) or `zero`; `seed_encoding`: `base64` (default) or `raw` (A10). The body alone is
-    /// encrypted, and the length counts it so (A11).
+    /// encrypted; `encrypted_length`: whether the length counts it as it is sent, `sealed` (the default), or as it was
+    /// before, `plain` (A11).
     pub framing: Framing,
     /// `heartbeat_command`: a command instead of an empty frame, such as `CMD|HEARTBEAT|` (A12). Default none.
     pub heartbeat_command: Option<String>,
@@ -110,47 +110,9 @@ pub enum HistorySeconds {
 pub struct CentrexJson {
     /// `allow`: who may push reports to `listen`, as addresses or networks (`10.0.4.0/24`). Needed unless `listen` is a
     /// loopback address.
-    pub allow: Vec<Network>,
+    pub allow: Vec<Net>,
     /// `path_secret`: the path that reports must be posted to. Default any path.
     pub path_secret: Option<Secret>,
-}
-
-/// Addresses that begin alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    first: IpAddr,
-    bits: u8,
-}
-
-impl Network {
-    pub fn parse(text: &str) -> Option<Self> {
-        let (first, bits) = match text.split_once('/') {
-            Some((first, bits)) => (first, Some(bits)),
-            None => (text, None),
-        };
-        let first: IpAddr = first.parse().ok()?;
-        let whole = if first.is_ipv4() { 32 } else { 128 };
-        let bits = match bits {
-            Some(bits) if bits.bytes().all(|digit| digit.is_ascii_digit()) => bits.parse().ok()?,
-            Some(_) => return None,
-            None => whole,
-        };
-        (bits <= whole).then_some(Self { first, bits })
-    }
-
-    pub fn contains(&self, address: IpAddr) -> bool {
-        // An IPv4 peer of a socket for both comes as an IPv6 address.
-        let (shift, first, address) = match (self.first.to_canonical(), address.to_canonical()) {
-            (IpAddr::V4(first), IpAddr::V4(address)) => {
-                (32_u32.saturating_sub(self.bits.into()), u128::from(first.to_bits()), u128::from(address.to_bits()))
-            }
-            (IpAddr::V6(first), IpAddr::V6(address)) => {
-                (128_u32.saturating_sub(self.bits.into()), first.to_bits(), address.to_bits())
-            }
-            _ => return false,
-        };
-        first.checked_shr(shift) == address.checked_shr(shift)
-    }
 }
 
 const HEARTBEAT_MAX: Duration = Duration::from_secs(30);
@@ -201,6 +163,7 @@ pub(super) const KEYS: &[&str] = &[
     "seed_mode",
     "seed_padding",
     "seed_encoding",
+    "encrypted_length",
     "heartbeat_command",
     "silence",
     "commands",
@@ -215,7 +178,7 @@ pub(super) const KEYS: &[&str] = &[
 ];
 
 /// Keys that say something only where a login is made.
-const API_KEYS: RangeInclusive<usize> = 13..=42;
+const API_KEYS: RangeInclusive<usize> = 13..=43;
 /// Keys that say something only where events are republished.
 const JSON_KEYS: [&str; 5] = ["strict", "allow", "path_secret", "path_secret_file", "path_secret_env"];
 
@@ -370,10 +333,13 @@ fn framing(section: &Section<'_>) -> Option<Framing> {
     let terminator = section.item("terminator").map_or(Some(""), |item| {
         item.one_of(&[("none", ""), ("nul", "\0"), ("cr", "\r"), ("lf", "\n"), ("crlf", "\r\n")])
     });
+    let counts_plain =
+        section.item("encrypted_length").map_or(Some(false), |item| item.one_of(&[("sealed", false), ("plain", true)]));
     let cipher = cipher(section);
     Some(Framing {
         byte_order: byte_order?,
         length: length?,
+        counts_plain: counts_plain?,
         command_type: command_type?,
         heartbeat_type: heartbeat_type?,
         body_bytes_max: body_bytes_max?,
@@ -408,9 +374,17 @@ fn cipher(section: &Section<'_>) -> Option<Cipher> {
     let mode = mode?;
     let seed_keys = ["iv", "seed_mode", "seed_padding", "seed_encoding"];
     let idle: &[&'static str] = match mode {
-        Mode::None => {
-            &["key", "key_file", "key_env", "iv", "basic_steps", "seed_mode", "seed_padding", "seed_encoding"]
-        }
+        Mode::None => &[
+            "key",
+            "key_file",
+            "key_env",
+            "iv",
+            "basic_steps",
+            "seed_mode",
+            "seed_padding",
+            "seed_encoding",
+            "encrypted_length",
+        ],
         Mode::Basic => &seed_keys,
         Mode::Seed => &["basic_steps"],
     };
@@ -547,7 +521,7 @@ fn pattern(text: &str) -> Option<(String, String)> {
 
 fn json(section: &Section<'_>, places: &Places<'_>) -> Option<CentrexJson> {
     let allow = names(section, "allow", "addresses or networks").and_then(|texts| {
-        let networks: Option<Vec<Network>> = texts.iter().map(|text| Network::parse(text)).collect();
+        let networks: Option<Vec<Net>> = texts.iter().map(|text| Net::parse(text)).collect();
         if networks.is_none()
             && let Some(item) = section.item("allow")
         {
@@ -593,9 +567,7 @@ fn never_or(
     range: RangeInclusive<Duration>,
     default: Option<Duration>,
 ) -> Option<Option<Duration>> {
-    section.item(name).map_or(Some(default), |item| {
-        if item.str() == Some("0s") { Some(None) } else { item.duration(range).map(Some) }
-    })
+    section.item(name).map_or(Some(default), |item| item.duration_or_never(range))
 }
 
 fn short(section: &Section<'_>, name: &'static str, default: u16) -> Option<u16> {
@@ -655,20 +627,5 @@ mod tests {
         assert_eq!(KEYS[*API_KEYS.start()], "login_with");
         assert_eq!(KEYS.len(), API_KEYS.end() + 1);
         assert!(JSON_KEYS.iter().all(|key| KEYS.contains(key)));
-    }
-
-    #[test]
-    fn a_network_holds_what_begins_like_it() {
-        let network = |text| Network::parse(text).unwrap();
-        assert!(network("10.0.4.0/24").contains("10.0.4.255".parse().unwrap()));
-        assert!(!network("10.0.4.0/24").contains("10.0.5.0".parse().unwrap()));
-        assert!(network("0.0.0.0/0").contains("203.0.113.9".parse().unwrap()));
-        assert!(!network("0.0.0.0/0").contains("::1".parse().unwrap()));
-        assert!(network("10.0.4.7").contains("::ffff:10.0.4.7".parse().unwrap()));
-        assert!(network("fd00::/8").contains("fd12::1".parse().unwrap()));
-        assert!(network("::/0").contains("2001:db8::1".parse().unwrap()));
-        for bad in ["", "10.0.4.0/33", "10.0.4/24", "10.0.4.0/-1", "10.0.4.0/+8", "host"] {
-            assert_eq!(Network::parse(bad), None, "{bad}");
-        }
     }
 }

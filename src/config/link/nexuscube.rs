@@ -158,9 +158,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<NexuscubeLink> {
     let resync = section
         .item("resync")
         .map_or(Some(Resync::ReAdd), |item| item.one_of(&[("re-add", Resync::ReAdd), ("add", Resync::Add)]));
-    let assume_idle_after = section
-        .item("assume_idle_after")
-        .map_or(Some(None), |item| if item.str() == Some("0s") { Some(None) } else { item.duration(SPAN).map(Some) });
+    let assume_idle_after = section.item("assume_idle_after").map_or(Some(None), |item| item.duration_or_never(SPAN));
     let calls_unsure_for =
         section.item("calls_unsure_for").map_or(Some(CALLS_UNSURE_DEFAULT), |item| item.duration(SPAN));
     let manual_in = section.item("manual_in").map_or(Some(ManualIn::NotReady), |item| {

@@ -53,7 +53,7 @@ pub enum ActionForm {
     Bare,
 }
 
-/// `rest = { … }`: the licence's REST side. What its manual leaves open is A17.
+/// `rest = { … }`: the licence's REST side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rest {
     /// `url`: `http://HOST[:PORT]` or `https://…`; its path is the API's, `/api/v2` unless given.
@@ -61,6 +61,9 @@ pub struct Rest {
     /// `app_key`, `app_key_file` or `app_key_env`.
     pub app_key: Secret,
     pub tenant: String,
+    /// `strict`: refuse a response that is no JSON object with `status` (A17). Default false: an unreadable 2xx is a
+    /// success of unknown content.
+    pub strict: bool,
     /// `form`: how the parameters of click-to-call are sent. Default `multipart`, as the manual's sample; `urlencoded`
     /// in the body, or `query` behind the path.
     pub form: RestForm,
@@ -243,6 +246,7 @@ fn rest(item: Item<'_>) -> Option<Rest> {
             None
         }
     };
+    let strict = section.item("strict").map_or(Some(false), |item| item.boolean());
     let form = section.item("form").map_or(Some(RestForm::Multipart), |item| {
         item.one_of(&[
             ("multipart", RestForm::Multipart),
@@ -263,6 +267,7 @@ fn rest(item: Item<'_>) -> Option<Rest> {
         url,
         app_key: app_key?,
         tenant: tenant?,
+        strict: strict?,
         form: form?,
         cos_id: cos_id?,
         cid_name: cid_name?,

@@ -233,19 +233,8 @@ impl Calls {
         }
         let connection = ConnectionId::new(channel_name(&name));
         let device = channel_device(&name)?;
-        if let Some(told) = tell.told.connections.get(&connection).cloned() {
-            let body = CallEvent {
-                device: told.device,
-                call: told.call,
-                connection: Some(connection),
-                direction: told.direction,
-                calling: told.calling,
-                called: told.called,
-                cause: Some(cause),
-                ..CallEvent::default()
-            };
-            tell.call(CallKind::Cleared, body);
-        } else if !self.ended.iter().any(|(gone, name)| *gone == id || *name == connection) {
+        let was_told = tell.connection_gone(&connection, Some(cause.clone()));
+        if !was_told && !self.ended.iter().any(|(gone, name)| *gone == id || *name == connection) {
             let body = CallEvent {
                 device: Some(devices.id(&device)),
                 call: message.text("Linkedid").map(|linked| self.resolve(CallId::new(linked))),

@@ -24,10 +24,10 @@ use super::devices::{Devices, ListedDevices};
 use super::queues::{ListedQueues, Queues};
 use super::translate;
 use crate::clock::{Instant, Timestamp};
-use crate::event::{AgentId, Body, CallId, DeviceId, Event, LinkId, LinkResyncedEvent, QueueId};
+use crate::event::{AgentId, CallId, DeviceId, Event, LinkId, LinkResyncedEvent, QueueId};
 use crate::link::known::Known;
 use crate::link::native::{self, NativeSettings, Natives};
-use crate::link::tell::Tell;
+use crate::link::tell::{Tell, summary};
 
 /// What a site may set about the translation.
 #[derive(Clone, Debug)]
@@ -405,23 +405,6 @@ impl Gathered {
             }
         }
     }
-}
-
-/// Everything that events name, each once.
-fn summary<'a>(events: impl Iterator<Item = &'a Event>) -> LinkResyncedEvent {
-    let mut changed = LinkResyncedEvent::default();
-    for event in events {
-        match &event.body {
-            Body::Call(_, call) => changed.calls.extend(call.call.clone()),
-            Body::DeviceState(device) => changed.devices.push(device.device.clone()),
-            Body::AgentState(agent) => changed.agents.push(agent.agent.clone()),
-            Body::QueueState(queue) => changed.queues.push(queue.queue.clone()),
-            _ => {}
-        }
-    }
-    changed.calls.sort_unstable();
-    changed.calls.dedup();
-    changed
 }
 
 fn queue_of(message: &Message) -> Option<QueueId> {

@@ -538,17 +538,7 @@ impl Calls {
         };
         let strays: Vec<ConnectionId> = tell.told.connections.keys().filter(|id| !ours(id)).cloned().collect();
         for connection in strays {
-            let Some(told) = tell.told.connections.get(&connection).cloned() else { continue };
-            let body = CallEvent {
-                device: told.device,
-                call: told.call,
-                connection: Some(connection),
-                direction: told.direction,
-                calling: told.calling,
-                called: told.called,
-                ..CallEvent::default()
-            };
-            tell.call(CallKind::Cleared, body);
+            tell.connection_gone(&connection, None);
         }
     }
 

@@ -137,6 +137,27 @@ impl Cipher {
         }
     }
 
+    /// How long a text of so many bytes is once encrypted.
+    pub fn encrypted_len(&self, text: usize) -> usize {
+        let base64 = |bytes: usize| bytes.div_ceil(3) * 4;
+        match self {
+            _ if text == 0 => 0,
+            Self::None => text,
+            Self::Basic(basic) => basic.steps.iter().fold(text, |bytes, step| match step {
+                Step::Base64 => base64(bytes),
+                Step::Xor => bytes,
+                Step::PrefixKey | Step::SuffixKey => bytes + basic.key.0.len(),
+            }),
+            Self::Seed(seed) => {
+                let blocks = match seed.padding {
+                    SeedPadding::Pkcs7 => (text + 1).next_multiple_of(SEED_BYTES),
+                    SeedPadding::Zero => text.next_multiple_of(SEED_BYTES),
+                };
+                if seed.outer == SeedOuter::Base64 { base64(blocks) } else { blocks }
+            }
+        }
+    }
+
     /// # Errors
     /// The bytes cannot have come from [`Cipher::encrypt`] with these settings.
     pub fn decrypt(&self, bytes: &[u8]) -> Result<Vec<u8>, CipherFault> {
@@ -321,6 +342,9 @@ mod tests {
         for cipher in all {
             assert_eq!(cipher.decrypt(&cipher.encrypt(text)).unwrap(), text, "{cipher:?}");
             assert_eq!(cipher.encrypt(b""), b"");
+            for length in 0..=text.len() {
+                assert_eq!(cipher.encrypted_len(length), cipher.encrypt(&text[..length]).len(), "{cipher:?}");
+            }
         }
     }
 

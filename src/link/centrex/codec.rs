@@ -4,7 +4,7 @@
 //! counts, the character set and the end of a body are settings (A1 to A6).
 //! Shape: the byte order is found out on the first body: the reading whose unwrapped body begins with the name of an
 //! event. A first body that no reading makes an event of is a wrong setting, and says which key to look at.
-//! Units: lengths are unsigned 16-bit bytes, after encryption (A11).
+//! Units: lengths are unsigned 16-bit bytes, after encryption unless the site says otherwise (A11).
 //! Bounds: a body is at most [`Framing::body_bytes_max`]; a longer one ends the stream. What waits for its end is at most
 //! one frame and one read.
 
@@ -19,6 +19,8 @@ use crate::limits::{CENTREX_FIRST_BODY_BYTES_MAX, CENTREX_SAID_BYTES_MAX};
 pub struct Framing {
     pub byte_order: Option<ByteOrder>,
     pub length: LengthCounts,
+    /// An encrypted body is counted as it was before.
+    pub counts_plain: bool,
     /// Header type of a command.
     pub command_type: u16,
     /// Header type of a heartbeat.
@@ -101,20 +103,22 @@ impl Framing {
             Charset::Cp949 => encode_cp949(text),
         };
         body.extend_from_slice(self.terminator.as_bytes());
-        self.frame(order, self.command_type, &self.cipher.encrypt(&body))
+        let sealed = self.cipher.encrypt(&body);
+        let counted = if self.counts_plain { body.len() } else { sealed.len() };
+        self.frame(order, self.command_type, &sealed, counted)
     }
 
     /// A heartbeat's frame: nothing but its header.
     pub fn heartbeat(&self, order: ByteOrder) -> Vec<u8> {
-        self.frame(order, self.heartbeat_type, &[]).unwrap_or_default()
+        self.frame(order, self.heartbeat_type, &[], 0).unwrap_or_default()
     }
 
-    fn frame(&self, order: ByteOrder, kind: u16, body: &[u8]) -> Result<Vec<u8>, TooLong> {
+    fn frame(&self, order: ByteOrder, kind: u16, body: &[u8], counted: usize) -> Result<Vec<u8>, TooLong> {
         let too_long = TooLong { found: body.len(), most: self.body_bytes_max };
         if body.len() > self.body_bytes_max {
             return Err(too_long);
         }
-        let counted = body.len() + if self.length == LengthCounts::Whole { HEADER_BYTES } else { 0 };
+        let counted = counted + if self.length == LengthCounts::Whole { HEADER_BYTES } else { 0 };
         let counted = u16::try_from(counted).map_err(|_| too_long)?;
         let mut frame = Vec::with_capacity(HEADER_BYTES + body.len());
         for short in [kind, counted] {
@@ -135,17 +139,18 @@ struct Header {
     body: Option<usize>,
 }
 
-fn header(bytes: &[u8], order: ByteOrder, length: LengthCounts) -> Option<Header> {
+fn header(bytes: &[u8], order: ByteOrder, framing: &Framing) -> Option<Header> {
     let [a, b, c, d] = *bytes.first_chunk::<HEADER_BYTES>()?;
     let short = |bytes: [u8; 2]| match order {
         ByteOrder::Big => u16::from_be_bytes(bytes),
         ByteOrder::Little => u16::from_le_bytes(bytes),
     };
     let counted = usize::from(short([c, d]));
-    let body = match length {
+    let body = match framing.length {
         LengthCounts::Body => Some(counted),
         LengthCounts::Whole => counted.checked_sub(HEADER_BYTES),
     };
+    let body = body.map(|body| if framing.counts_plain { framing.cipher.encrypted_len(body) } else { body });
     Some(Header { kind: short([a, b]), body })
 }
 
@@ -193,7 +198,7 @@ impl Decoder {
     /// What the bytes so far say in each reading, for a peer that never completed its first frame.
     pub fn stuck(&self) -> String {
         let pending = self.pending();
-        let read = |order, length| match header(pending, order, length).and_then(|header| header.body) {
+        let read = |order| match header(pending, order, &self.framing).and_then(|header| header.body) {
             Some(body) => format!("{body} bytes"),
             None => "none".to_owned(),
         };
@@ -201,14 +206,14 @@ impl Decoder {
             "its first {} bytes make no frame: the header read as big-endian asks for a body of {}, as little-endian of {}{}; \
              check `byte_order`, `length`, `form` and `encryption`",
             pending.len(),
-            read(ByteOrder::Big, self.framing.length),
-            read(ByteOrder::Little, self.framing.length),
+            read(ByteOrder::Big),
+            read(ByteOrder::Little),
             begins(pending),
         )
     }
 
     fn locked_next(&mut self, order: ByteOrder) -> Option<Item> {
-        let found = header(self.pending(), order, self.framing.length)?;
+        let found = header(self.pending(), order, &self.framing)?;
         let Some(length) = found.body.filter(|length| *length <= self.framing.body_bytes_max) else {
             let (at, most) = (self.offset, self.framing.body_bytes_max);
             return self.stop(match found.body {
@@ -242,14 +247,14 @@ impl Decoder {
             None => vec![ByteOrder::Big, ByteOrder::Little],
         };
         // An empty body is a heartbeat and says nothing of the order.
-        if let Some(found) = header(pending, orders[0], self.framing.length).filter(|found| found.body == Some(0)) {
+        if let Some(found) = header(pending, orders[0], &self.framing).filter(|found| found.body == Some(0)) {
             self.take(HEADER_BYTES);
             return Some(Item::Frame(Frame { kind: found.kind, body: Vec::new() }));
         }
         let mut waits = false;
         let mut readings: Vec<(usize, ByteOrder)> = Vec::new();
         for order in orders {
-            let length = header(pending, order, self.framing.length).and_then(|found| found.body);
+            let length = header(pending, order, &self.framing).and_then(|found| found.body);
             if let Some(length) = length.filter(|length| (1..=self.framing.body_bytes_max).contains(length)) {
                 readings.push((length, order));
             }
@@ -289,7 +294,7 @@ impl Decoder {
             ByteOrder::Big => (ByteOrder::Little, "little"),
             ByteOrder::Little => (ByteOrder::Big, "big"),
         };
-        let length = header(self.pending(), other, self.framing.length)?.body?;
+        let length = header(self.pending(), other, &self.framing)?.body?;
         let sealed = self.pending().get(HEADER_BYTES..HEADER_BYTES + length)?;
         let body = self.framing.cipher.decrypt(sealed).ok()?;
         begins_event(&body).then(|| {
@@ -303,9 +308,9 @@ impl Decoder {
         let keys = match (&self.framing.cipher, plain) {
             (_, true) => "check `encryption` (expected \"none\")",
             (Cipher::None, false) => "check `encryption` and `key`, and `form`",
-            (Cipher::Basic(_), false) => "check `encryption`, `key` and `basic_steps`",
+            (Cipher::Basic(_), false) => "check `encryption`, `key`, `basic_steps` and `encrypted_length`",
             (Cipher::Seed(_), false) => {
-                "check `encryption`, `key`, `iv`, `seed_mode`, `seed_padding` and `seed_encoding`"
+                "check `encryption`, `key`, `iv`, `seed_mode`, `seed_padding`, `seed_encoding` and `encrypted_length`"
             }
         };
         format!("encryption mismatch: expected the first body to begin with the name of an event{found}; {keys}")

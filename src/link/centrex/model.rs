@@ -16,9 +16,7 @@ use super::calls::{Calls, Happened, Own};
 use super::message::{Kind, Message, quote};
 use super::results::{ChannelState, PeerInfo, PeerStatus};
 use crate::clock::{Instant, Timestamp};
-use crate::event::{
-    Body, ConnectionId, ConnectionState, DeviceId, DeviceState, Event, LinkId, LinkResyncedEvent, MessageEvent,
-};
+use crate::event::{Body, ConnectionId, DeviceId, DeviceState, Event, LinkId, LinkResyncedEvent, MessageEvent};
 use crate::limits::CENTREX_OWN_MAX;
 use crate::link::known::Known;
 use crate::link::native::{self, NativeSettings, Natives};
@@ -436,19 +434,6 @@ fn pbx_time(message: &Message) -> Option<Timestamp> {
     let (seconds, _) = message.get("UNIQUEID")?.split_once('.')?;
     let seconds: i64 = seconds.parse().ok().filter(|seconds| PLAUSIBLE.contains(seconds))?;
     Some(Timestamp(seconds * 1000))
-}
-
-/// CSTA's word for a connection's state.
-pub(super) fn connection_word(state: ConnectionState) -> &'static str {
-    match state {
-        ConnectionState::Null => "null",
-        ConnectionState::Initiated => "initiated",
-        ConnectionState::Alerting => "alerting",
-        ConnectionState::Connected => "connected",
-        ConnectionState::Hold => "hold",
-        ConnectionState::Queued => "queued",
-        ConnectionState::Fail => "fail",
-    }
 }
 
 /// A result's fields as JSON, for `native` of a service's answer.

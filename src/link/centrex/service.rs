@@ -10,7 +10,6 @@ use serde_json::Value;
 
 use super::calls::Call;
 use super::command::{CommandFault, Method};
-use super::model::connection_word;
 use super::session::Session;
 use super::session::commands::{Awaited, Serving, Task};
 use crate::clock::Instant;
@@ -599,7 +598,7 @@ fn wrong(found: String) -> ServiceFault {
 }
 
 fn described(call: &Call) -> String {
-    format!("{} ({})", call.connection, connection_word(call.state))
+    format!("{} ({})", call.connection, call.state.word())
 }
 
 fn own_channel(call: &Call) -> Result<String, ServiceFault> {

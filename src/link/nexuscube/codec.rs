@@ -15,6 +15,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use crate::limits::{NEXUSCUBE_MESSAGE_BYTES_MAX, NEXUSCUBE_OBJECTS_MAX, NEXUSCUBE_SAID_CHARS_MAX};
+use crate::link::service::kind_of;
 
 /// One JSON object with a name.
 #[derive(Clone, Debug, PartialEq)]
@@ -418,17 +419,6 @@ pub fn said(text: &str) -> String {
 
 fn printable(c: char) -> Vec<char> {
     if c.is_control() { c.escape_default().collect() } else { vec![c] }
-}
-
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }
 
 #[cfg(test)]

@@ -28,12 +28,12 @@ use super::translate::{self, Meaning};
 use crate::clock::Instant;
 use crate::config::{ManualIn, NexuscubeLink, Parties};
 use crate::event::{
-    AgentId, AgentState, Body, ConnectionState, DeviceId, DeviceState, Event, LinkId, LinkResyncedEvent, QueueId,
+    AgentId, AgentState, ConnectionState, DeviceId, DeviceState, Event, LinkId, LinkResyncedEvent, QueueId,
 };
 use crate::limits::{NEXUSCUBE_OBJECTS_TOLD_MAX, NEXUSCUBE_SEEN_MAX};
 use crate::link::known::{Known, KnownAgent, KnownQueue};
 use crate::link::native::{self, NativeSettings, Natives};
-use crate::link::tell::Tell;
+use crate::link::tell::{Tell, summary};
 
 #[derive(Debug)]
 pub(super) struct Model {
@@ -591,21 +591,4 @@ fn mark_assumed(out: &mut VecDeque<Event>, begun: usize, why: &str) {
     for event in out.range_mut(begun..) {
         event.native = RawValue::from_string(native.clone()).ok();
     }
-}
-
-/// Everything that events name, each once.
-fn summary<'a>(events: impl Iterator<Item = &'a Event>) -> LinkResyncedEvent {
-    let mut changed = LinkResyncedEvent::default();
-    for event in events {
-        match &event.body {
-            Body::Call(_, call) => changed.calls.extend(call.call.clone()),
-            Body::DeviceState(device) => changed.devices.push(device.device.clone()),
-            Body::AgentState(agent) => changed.agents.push(agent.agent.clone()),
-            Body::QueueState(queue) => changed.queues.push(queue.queue.clone()),
-            _ => {}
-        }
-    }
-    changed.calls.sort_unstable();
-    changed.calls.dedup();
-    changed
 }

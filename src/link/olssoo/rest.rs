@@ -3,7 +3,7 @@
 //! Source: the protocol document, section 4.1. Headers `app-key` and `tenant` go with every request; parameters of the
 //! one POST go as multipart in the manual's sample and as "formdata" in its text, so the form is the site's to choose.
 //! Responses are not documented (A17): an object with `status` and `data` is expected, an unreadable 2xx is a success of
-//! unknown content, 401 and 403 are about the key, anything else says why under `message`.
+//! unknown content unless the site is strict, 401 and 403 are about the key, anything else says why under `message`.
 //! Bounds: [`OLSSOO_HISTORY_MAX`] records, [`AMI_SAID_BYTES_MAX`] bytes of a response's own words.
 
 use std::fmt::Write as _;
@@ -68,6 +68,11 @@ pub(super) fn read(rest: &Rest, response: &HttpResponse) -> Result<Option<Value>
         401 | 403 => {
             let said = format!("{}; check app_key and tenant of the link's rest", said());
             Err(ServiceFault::Refused { said, pbx_code: code })
+        }
+        200..300 if rest.strict && word.is_empty() => {
+            let said = "the response is no JSON object with `status`, as strict of the link's rest expects; the PBX may \
+                        have done it all the same";
+            Err(ServiceFault::Refused { said: said.to_owned(), pbx_code: None })
         }
         200..300 if !word.eq_ignore_ascii_case("error") => Ok(body),
         200..300 => Err(ServiceFault::Refused { said: said(), pbx_code: None }),
@@ -213,6 +218,7 @@ mod tests {
             url: Address { scheme: Scheme::Https, host: "pbx".into(), port: 443, path: "/api/v2".into() },
             app_key: Secret::new("hunter2"),
             tenant: "t1".into(),
+            strict: false,
             form,
             cos_id: "1".into(),
             cid_name: None,
@@ -281,6 +287,16 @@ mod tests {
         );
         let long = said(422, &json!({ "message": "길".repeat(400) }).to_string());
         assert!(long.len() < AMI_SAID_BYTES_MAX + 32, "{}", long.len());
+    }
+
+    #[test]
+    fn a_strict_site_takes_no_response_of_another_shape() {
+        let rest = Rest { strict: true, ..rest(RestForm::Multipart) };
+        assert!(read(&rest, &response(200, r#"{"status":"success","data":[]}"#)).is_ok());
+        for body in ["", "<html>", "[]", r#"{"data":[]}"#, r#"{"status":1}"#] {
+            let said = read(&rest, &response(200, body)).unwrap_err().to_string();
+            assert!(said.contains("`status`") && said.contains("strict of the link's rest"), "{body}: {said}");
+        }
     }
 
     #[test]

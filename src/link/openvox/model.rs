@@ -15,11 +15,11 @@ use super::codec::{Form, Report};
 use super::records::{Records, began};
 use super::translate::{Action, Presence, action, presence};
 use crate::clock::Instant;
-use crate::event::{Body, ConnectionState, DeviceId, DeviceState, Event, LinkId, LinkResyncedEvent};
+use crate::event::{ConnectionState, DeviceId, DeviceState, Event, LinkId, LinkResyncedEvent};
 use crate::limits::OPENVOX_DEVICES_MAX;
 use crate::link::known::Known;
 use crate::link::native::{self, NativeSettings, Natives};
-use crate::link::tell::Tell;
+use crate::link::tell::{Tell, summary};
 
 #[derive(Debug)]
 pub(super) struct Model {
@@ -239,16 +239,7 @@ impl Model {
 
     /// Everything that `begun..` of the events names, for `link.resynced`.
     pub(super) fn summary(address: &str, out: &VecDeque<Event>, begun: usize) -> LinkResyncedEvent {
-        let mut changed = LinkResyncedEvent { address: address.to_owned(), ..LinkResyncedEvent::default() };
-        for event in out.range(begun..) {
-            match &event.body {
-                Body::Call(_, call) => changed.calls.extend(call.call.clone()),
-                Body::DeviceState(device) => changed.devices.push(device.device.clone()),
-                _ => {}
-            }
-        }
-        changed.calls.sort_unstable();
-        changed.calls.dedup();
+        let mut changed = LinkResyncedEvent { address: address.to_owned(), ..summary(out.range(begun..)) };
         changed.devices.sort_unstable();
         changed.devices.dedup();
         changed

@@ -545,15 +545,7 @@ fn talks(state: ConnectionState) -> bool {
 }
 
 fn state_word(state: Option<ConnectionState>) -> &'static str {
-    match state.unwrap_or(ConnectionState::Null) {
-        ConnectionState::Null => "null",
-        ConnectionState::Initiated => "initiated",
-        ConnectionState::Alerting => "alerting",
-        ConnectionState::Connected => "connected",
-        ConnectionState::Hold => "hold",
-        ConnectionState::Queued => "queued",
-        ConnectionState::Fail => "fail",
-    }
+    state.unwrap_or(ConnectionState::Null).word()
 }
 
 fn names<'a>(parts: impl Iterator<Item = &'a (&'a Call, &'a Leg)>) -> String {

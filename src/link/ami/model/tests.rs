@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::Clock;
-use crate::event::{AgentState, CallEvent, CallKind, ConnectionState, DeviceState, Direction};
+use crate::event::{AgentState, Body, CallEvent, CallKind, ConnectionState, DeviceState, Direction};
 use crate::limits::{AMI_CHANNELS_MAX, NOISE_NAMES_MAX};
 use crate::link::native::{NativeMode, NativeSettings};
 

@@ -387,7 +387,7 @@ fn no_connection(arguments: &Arguments) -> ServiceFault {
 /// Connections for a person to choose from.
 fn listed(channels: &[SeenChannel]) -> String {
     let all: Vec<String> =
-        channels.iter().map(|channel| format!("{} ({})", channel.name, super::lists::word(channel.state))).collect();
+        channels.iter().map(|channel| format!("{} ({})", channel.name, channel.state.word())).collect();
     if all.is_empty() { "none".to_owned() } else { all.join(", ") }
 }
 

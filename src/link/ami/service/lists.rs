@@ -73,11 +73,6 @@ pub(super) fn outcome(finish: Finish, sign: Option<&Sign>, replies: &[Reply], mo
     })
 }
 
-/// A connection's state as the interface writes it.
-pub(super) fn word(state: ConnectionState) -> String {
-    serde_json::to_value(state).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
 // ---- devices -----------------------------------------------------------------------------------
 
 fn all_devices(replies: &[Reply], model: &Model) -> Vec<Value> {
@@ -182,7 +177,7 @@ fn connection(item: &Message, only: Option<&str>, model: &Model) -> Option<Value
         "device": device_name(device.full).and_then(|device| model.device_id(device.full)),
         "connection": id,
         "call": call,
-        "state": word(state),
+        "state": state.word(),
         "calling": calling,
         "called": called,
         "native": object(item),

@@ -10,6 +10,7 @@ fn framing() -> Framing {
     Framing {
         byte_order: None,
         length: LengthCounts::Body,
+        counts_plain: false,
         command_type: 1,
         heartbeat_type: 0,
         body_bytes_max: 65_535,
@@ -113,6 +114,22 @@ fn every_cipher_covers_the_body_and_the_length_counts_what_is_sent() {
 }
 
 #[test]
+fn a_length_may_count_a_body_as_it_was_before_encryption() {
+    for cipher in [Cipher::None, basic(), seed(SeedOuter::Base64), seed(SeedOuter::Raw)] {
+        for length in [LengthCounts::Body, LengthCounts::Whole] {
+            let framing = Framing { cipher: cipher.clone(), counts_plain: true, length, ..framing() };
+            let mut sent = framing.encode(ByteOrder::Big, std::str::from_utf8(LOGIN).unwrap()).unwrap();
+            let header = if length == LengthCounts::Whole { 4 } else { 0 };
+            assert_eq!(usize::from(u16::from_be_bytes([sent[2], sent[3]])), LOGIN.len() + header);
+            sent.extend(framing.heartbeat(ByteOrder::Big));
+            for piece in [1, 7, sent.len()] {
+                assert_eq!(all(framing.clone(), &sent, piece), [body(1, LOGIN), body(0, b"")]);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_wrong_cipher_is_said_once_with_the_keys_to_look_at() {
     let plain = frame(true, 2, LOGIN);
     let found = broken(Framing { cipher: basic(), ..framing() }, &plain);
@@ -126,7 +143,7 @@ fn a_wrong_cipher_is_said_once_with_the_keys_to_look_at() {
     assert!(found.starts_with("encryption mismatch: "), "{found}");
     assert!(found.ends_with("check `encryption` and `key`, and `form`"), "{found}");
     let found = broken(Framing { cipher: seed(SeedOuter::Base64), ..framing() }, &sealed);
-    assert!(found.contains("`iv`, `seed_mode`, `seed_padding` and `seed_encoding`"), "{found}");
+    assert!(found.contains("`iv`, `seed_mode`, `seed_padding`, `seed_encoding` and `encrypted_length`"), "{found}");
     // Whatever comes after it is no event either.
     let mut decoder = Decoder::new(framing());
     decoder.push(&sealed);
