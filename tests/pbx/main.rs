@@ -11,6 +11,7 @@ mod gateway;
 #[path = "../house/http.rs"]
 #[allow(dead_code, reason = "shared")]
 mod http;
+mod nexuscube;
 mod services;
 
 use std::future::Future;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// For what must come: longer than any deadline of the gateway, shorter than a hung test is worth.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(8);
 
 async fn awaited<T>(what: &str, future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} for {what}"))

@@ -188,6 +188,11 @@ impl NexusPbx {
         self.events_said
     }
 
+    /// Calls begun so far, consultations too.
+    pub fn calls_made(&self) -> u64 {
+        self.calls_made
+    }
+
     /// Requests received so far, by `fname`; `""` stands for what was no request at all.
     pub fn received(&self) -> &BTreeMap<String, u64> {
         &self.received
