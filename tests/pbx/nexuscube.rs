@@ -172,6 +172,13 @@ impl Cube {
         self.last("lamp.shown", "lamp", lamp, "state", state).await;
     }
 
+    /// The lamp showed it since [`Self::begin`], whatever it shows by then.
+    async fn showed(&self, lamp: &str, state: &str) {
+        let is = |event: &Value| event["type"] == "lamp.shown" && event["data"]["lamp"] == lamp;
+        let shown = |seen: &[Value]| seen[self.begun..].iter().any(|event| is(event) && event["data"]["state"] == state);
+        self.until(&format!("{lamp} to show {state}"), shown).await;
+    }
+
     /// A device's state as told, and its lamp.
     async fn device(&self, device: &str, state: &str, lamp: &str) {
         self.last("device.state", "device", device, "state", state).await;

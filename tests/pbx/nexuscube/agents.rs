@@ -194,7 +194,7 @@ async fn a_queue(style: Style) {
     cube.begin();
     cube.serves("clear-connection", json!({"device": "1005"})).await;
     cube.hears("agent.state", |event| event["data"]["state"] == "working-after-call").await;
-    cube.hears("lamp.shown", |_| true).await;
+    cube.showed("agent-7001", "working-after-call").await;
     cube.agent("7001", "ready", "available").await;
     cube.lamp("queue-4001", "available").await;
     cube.office(|pbx, _| assert!(pbx.call_view(call).is_none()));
