@@ -39,11 +39,8 @@ struct Cube {
 
 /// The office of the scenarios; a queue's group has the queue's number, as on PBXs where both are one.
 fn office(style: Style) -> Office {
-    let mut office = Office {
-        accounts: vec![Account { id: "cube".into(), pwd: PASSWORD.into() }],
-        style,
-        ..Office::documented()
-    };
+    let mut office =
+        Office { accounts: vec![Account { id: "cube".into(), pwd: PASSWORD.into() }], style, ..Office::documented() };
     for device in &mut office.devices {
         if let Kind::Queue { group } = &mut device.kind {
             group.clone_from(&device.dn);
@@ -141,7 +138,8 @@ impl Cube {
         let mut seen = self.feed.watch();
         let found = timeout(PATIENCE, seen.wait_for(|seen| is(seen))).await;
         if !matches!(found, Ok(Ok(_))) {
-            let told: Vec<String> = self.told().iter().map(|event| format!("{} {}", event["type"], event["data"])).collect();
+            let told: Vec<String> =
+                self.told().iter().map(|event| format!("{} {}", event["type"], event["data"])).collect();
             panic!("waited {PATIENCE:?} for {what}; heard\n{}\n{}", told.join("\n"), self.gateway.said().join("\n"));
         }
     }
@@ -175,7 +173,8 @@ impl Cube {
     /// The lamp showed it since [`Self::begin`], whatever it shows by then.
     async fn showed(&self, lamp: &str, state: &str) {
         let is = |event: &Value| event["type"] == "lamp.shown" && event["data"]["lamp"] == lamp;
-        let shown = |seen: &[Value]| seen[self.begun..].iter().any(|event| is(event) && event["data"]["state"] == state);
+        let shown =
+            |seen: &[Value]| seen[self.begun..].iter().any(|event| is(event) && event["data"]["state"] == state);
         self.until(&format!("{lamp} to show {state}"), shown).await;
     }
 

@@ -59,7 +59,8 @@ async fn an_agents_change_that_cannot_be_made_says_why() {
     cube.refuses("set-agent-state", json!({"agent": "7001", "device": "1005", "state": "ready"}), 422, "1756").await;
     cube.refuses("set-agent-state", json!({"agent": "7001", "state": "ready"}), 400, "`device`").await;
     cube.refuses("set-agent-state", wish("7001", "1005", "0"), 400, "`group`").await;
-    cube.refuses("set-agent-state", json!({"agent": "7001", "device": "1005", "state": "asleep"}), 400, "`state`").await;
+    cube.refuses("set-agent-state", json!({"agent": "7001", "device": "1005", "state": "asleep"}), 400, "`state`")
+        .await;
     cube.serves("set-agent-state", wish("7001", "1005", "4001")).await;
     cube.pbx_refuses("set-agent-state", wish("7002", "1005", "4001"), "1303").await;
     let ten = json!({"agent": "7001", "state": "not-ready", "reason": "10"});
@@ -156,7 +157,11 @@ async fn an_agent_takes_the_desk_of_another_who_is_gone() {
     cube.office(|pbx, now| pbx.answer(call, "1005", now)).unwrap();
     cube.agent("7002", "busy", "in-call").await;
     let known = cube.gateway.get("/api/v1/agents/cube/7001").await;
-    assert_eq!((&known["state"], &known["device"]), (&json!("ready"), &json!(null)), "untouched, and not there: {known}");
+    assert_eq!(
+        (&known["state"], &known["device"]),
+        (&json!("ready"), &json!(null)),
+        "untouched, and not there: {known}"
+    );
 }
 
 #[tokio::test]

@@ -28,21 +28,22 @@ async fn an_event_without_a_canonical_meaning_is_kept_under_its_name() {
     let last = cube.hears("pbx.native", last).await;
     assert_eq!(last["data"]["name"], "event-777", "{last}");
     let told = cube.told();
-    let kept = |id: &u16| told.iter().any(|event| event["type"] == "pbx.native" && event["data"]["native"]["id"] == *id);
+    let kept =
+        |id: &u16| told.iter().any(|event| event["type"] == "pbx.native" && event["data"]["native"]["id"] == *id);
     let missing: Vec<&u16> = rest.iter().filter(|id| !kept(id)).collect();
     assert!(missing.is_empty(), "{missing:?}");
     assert!(told.iter().all(|event| event["type"] == "pbx.native"), "they change nothing: {told:#?}");
     let names: BTreeSet<&str> = told.iter().filter_map(|event| event["data"]["name"].as_str()).collect();
-    for name in ["Route", "CallInformation", "Forwarding", "MessageWaiting", "MediaDelivery", "Popup", "SystemEventIE"] {
+    for name in ["Route", "CallInformation", "Forwarding", "MessageWaiting", "MediaDelivery", "Popup", "SystemEventIE"]
+    {
         assert!(names.contains(name), "{name} of {names:?}");
     }
 
     for id in NOISE {
         cube.office(|pbx, now| pbx.say("1001", id, |_| {}, now));
     }
-    let counted = |link: &Value| {
-        ["MicrophoneMute", "SpeakerMute", "SpeakerVolume"].iter().all(|name| link["noise"][name] == 1)
-    };
+    let counted =
+        |link: &Value| ["MicrophoneMute", "SpeakerMute", "SpeakerVolume"].iter().all(|name| link["noise"][name] == 1);
     cube.gateway.get_until("/api/v1/links/cube", counted).await;
 }
 
