@@ -29,7 +29,7 @@ struct Cube {
 }
 
 impl Cube {
-    /// Days of odd seeds are spelled as in the document, the others otherwise.
+    /// Days of odd seeds begin in the document's spelling, the others in another; both change in the course of the day.
     fn new(seed: u64) -> Self {
         let office = Desks { style: if seed % 2 == 0 { Style::contrary() } else { Style::default() }, ..Desks::demo() };
         let control = Control::new_day(office, seed, PACE, Faults::default());
@@ -74,7 +74,7 @@ impl Office for Cube {
 
     fn trouble(&self, choice: u64) {
         let which = usize::try_from(choice % 64).unwrap();
-        match choice % 13 {
+        match choice % 14 {
             0 => self.control.trouble(&Trouble::Drop),
             1 => self.control.trouble(&Trouble::HalfFrame),
             2 => self.control.trouble(&Trouble::Bytes(b"\xff\xff no frame \x00".to_vec())),
@@ -100,7 +100,11 @@ impl Office for Cube {
             }
             10 => self.control.set_faults(Faults { split: true, fragments: Some(7), repeat: 1, ..Faults::default() }),
             11 => self.control.set_faults(Faults { glue: Some(Duration::from_millis(300)), ..Faults::default() }),
-            _ => self.control.set_faults(Faults::default()),
+            12 => self.control.set_faults(Faults::default()),
+            _ => {
+                let style = if which % 2 == 0 { Style::contrary() } else { Style::default() };
+                self.control.office(|pbx, _| *pbx.style_mut() = style);
+            }
         }
     }
 

@@ -97,6 +97,7 @@ async fn service_and_quiet(style: Style) {
     assert_eq!(failed["cause"]["code"], 14, "{failed}");
     cube.office(|pbx, now| pbx.set_do_not_disturb("1002", false, now));
     cube.lamp("device-1002", "available").await;
+    cube.serves("clear-connection", json!({"device": "1001"})).await;
     cube.device("1001", "not-in-use", "available").await;
 }
 
