@@ -31,7 +31,8 @@ struct Cube {
 impl Cube {
     /// Days of odd seeds begin in the document's spelling, the others in another; both change in the course of the day.
     fn new(seed: u64) -> Self {
-        let office = Desks { style: if seed % 2 == 0 { Style::contrary() } else { Style::default() }, ..Desks::demo() };
+        let office =
+            Desks { style: if seed.is_multiple_of(2) { Style::contrary() } else { Style::default() }, ..Desks::demo() };
         let control = Control::new_day(office, seed, PACE, Faults::default());
         let (desks, queues) = control.office(|pbx, _| {
             let desks: Vec<String> = pbx.telephones().map(str::to_owned).collect();
@@ -102,7 +103,7 @@ impl Office for Cube {
             11 => self.control.set_faults(Faults { glue: Some(Duration::from_millis(300)), ..Faults::default() }),
             12 => self.control.set_faults(Faults::default()),
             _ => {
-                let style = if which % 2 == 0 { Style::contrary() } else { Style::default() };
+                let style = if which.is_multiple_of(2) { Style::contrary() } else { Style::default() };
                 self.control.office(|pbx, _| *pbx.style_mut() = style);
             }
         }

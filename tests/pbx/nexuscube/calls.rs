@@ -145,8 +145,10 @@ async fn comes_to_nothing(style: Style) {
     talk(&cube, "1001", "1002").await;
 
     cube.serves("make-call", json!({"device": "1003", "to": "1002"})).await;
+    cube.call("originated", "1003").await;
     let failed = cube.call("failed", "1003").await;
     assert_eq!(failed["cause"], json!({"code": 3, "text": "Busy"}), "{failed}");
+    cube.last("device.state", "device", "1003", "state", "in-use").await;
     cube.serves("clear-connection", json!({"device": "1003"})).await;
     cube.device("1003", "not-in-use", "available").await;
 
