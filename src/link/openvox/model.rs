@@ -117,8 +117,10 @@ impl Model {
         action
     }
 
-    /// A report that came before; nothing follows from it.
-    pub(super) fn repeated(&mut self) {
+    /// A report that came before; nothing follows from it. A change of the configuration has the same words for each of
+    /// several, so it is looked at again.
+    pub(super) fn repeated(&mut self, report: &Report) {
+        self.wants_resync |= action(&report.action) == Action::ConfigChange;
         self.natives.count("(repeated)");
     }
 

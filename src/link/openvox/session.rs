@@ -219,7 +219,7 @@ impl Session {
         self.tally.messages += 1;
         self.last_report = Some(now);
         if self.is_repeat(&read, &report.body, now) {
-            self.model.repeated();
+            self.model.repeated(&read);
             return (200, None);
         }
         let action = self.model.report(&read, now, &mut self.events);

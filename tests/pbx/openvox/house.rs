@@ -10,8 +10,9 @@ use sim_pbx::openvox::{CallId, Office, OpenvoxPbx};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
-use crate::awaited;
+use crate::{PATIENCE, awaited};
 use crate::gateway::{Feed, Gateway};
 
 pub(super) const PASSWORD: &str = "api-secret";
@@ -171,7 +172,10 @@ impl House {
     pub(super) async fn shows(&self, lamp: &str, state: &str) {
         let mut seen = self.feed.watch();
         let shown = |seen: &Vec<Value>| last_shown(seen, lamp).as_deref() == Some(state);
-        awaited(&format!("lamp {lamp} to show {state}"), seen.wait_for(shown)).await.unwrap();
+        if timeout(PATIENCE, seen.wait_for(shown)).await.is_err() {
+            let seen = self.feed.seen();
+            panic!("lamp {lamp} does not show {state}; heard last:\n{}", told_last(&seen));
+        }
     }
 
     /// Waits until the lamps of these extensions show it.
@@ -238,6 +242,12 @@ pub(super) async fn push_bytes(listen: SocketAddr, request: &[u8]) -> (u16, Stri
     };
     let answer = awaited("the answer to a report", exchange).await;
     (answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default(), answer)
+}
+
+/// The newest events, one a line.
+fn told_last(seen: &[Value]) -> String {
+    let last = &seen[seen.len().saturating_sub(25)..];
+    last.iter().map(|event| format!("{} {}\n", event["type"], event["data"])).collect()
 }
 
 fn last_shown(seen: &[Value], lamp: &str) -> Option<String> {

@@ -24,7 +24,9 @@ impl Calls {
         if let Some(at) = self.live.iter().position(exact) {
             return Found::Live(at);
         }
-        let was = |ended: &Ended| ids.iter().any(|id| ended.ids.iter().any(|known| known == id));
+        // Channels are counted anew when a PBX restarts, so one names an ended call only for a while.
+        let names = |ended: &Ended, id: &str| moment(id).is_some() || now < ended.at + self.settings.clear_after;
+        let was = |ended: &Ended| ids.iter().any(|id| names(ended, id) && ended.ids.iter().any(|known| known == id));
         if let Some(at) = self.ended.iter().position(was) {
             return Found::Ended(at);
         }
