@@ -3,7 +3,7 @@
 use super::{Call, Calls, Ended, Key};
 use crate::clock::Instant;
 use crate::link::openvox::codec::Report;
-use crate::link::openvox::translate::Action;
+use crate::link::openvox::translate::{Action, Member, member};
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -30,7 +30,12 @@ impl Calls {
         if let Some(at) = self.ended.iter().position(was) {
             return Found::Ended(at);
         }
-        let close = |call: &Call| self.close(&ids, call.ids.iter()) && same_parties(&keys, &call.names);
+        let sets_up = sets_up(action, report);
+        let close = |call: &Call| {
+            // A call in progress is not set up again: its extension makes another one beside it.
+            let settled = call.answered && call.ends.is_none() && call.transfer.is_none();
+            !(sets_up && settled) && self.close(&ids, call.ids.iter()) && same_parties(&keys, &call.names)
+        };
         if let Some(at) = self.live.iter().position(close) {
             return Found::Live(at);
         }
@@ -68,6 +73,16 @@ impl Calls {
         known.filter_map(|id| moment(id)).any(|(second, step)| {
             made.iter().any(|made| made.0.abs_diff(second) <= within && made.1.abs_diff(step) <= steps)
         })
+    }
+}
+
+/// Whether a report of this kind tells of a call that is not answered.
+fn sets_up(action: Action, report: &Report) -> bool {
+    let states = || report.parties.iter().filter_map(|party| member(party.state.as_deref()?));
+    match action {
+        Action::Alert | Action::Ring | Action::Offered => true,
+        Action::CallStatus => states().any(|state| matches!(state, Member::Alert | Member::Ring)),
+        _ => false,
     }
 }
 
