@@ -107,7 +107,8 @@ async fn calls_of_every_direction(house: &mut House) {
     house.hang_up(outward, "106");
     house.shows("d-106", "available").await;
 
-    let over = |event: &Value| event["type"] == "call.cleared" && event["data"].get("connection").is_none_or(Value::is_null);
+    let over =
+        |event: &Value| event["type"] == "call.cleared" && event["data"].get("connection").is_none_or(Value::is_null);
     house.told("the end of three calls", |seen| seen[begun..].iter().filter(|event| over(event)).count() == 3).await;
     house.all_reports_are_taken().await;
     each_thing_is_told_once(&house.feed.seen()[begun..]);
@@ -331,7 +332,8 @@ async fn repeated_reports_and_many_at_once_are_told_once() {
     let mut house = House::open(documented()).await;
     house.control().set_faults(Faults { at_once: 8, ..Faults::default() });
     let begun = house.feed.seen().len();
-    for action in ["ALERT", "RING", "ANSWER", "ANSWERED", "BYE", "BYE", "NewCdr", "ExtensionStatus", "ExtensionStatus"] {
+    for action in ["ALERT", "RING", "ANSWER", "ANSWERED", "BYE", "BYE", "NewCdr", "ExtensionStatus", "ExtensionStatus"]
+    {
         house.office(|pbx, _| pbx.order_report(action, ReportOrder::Twice));
     }
     let call = house.incoming("0103", "101");
@@ -341,7 +343,8 @@ async fn repeated_reports_and_many_at_once_are_told_once() {
     house.hang_up(call, "101");
     house.shows("d-101", "available").await;
     house.all_reports_are_taken().await;
-    let over = |event: &Value| event["type"] == "call.cleared" && event["data"].get("connection").is_none_or(Value::is_null);
+    let over =
+        |event: &Value| event["type"] == "call.cleared" && event["data"].get("connection").is_none_or(Value::is_null);
     house.told("the call's end", |seen| seen[begun..].iter().any(over)).await;
     each_thing_is_told_once(&house.feed.seen()[begun..]);
     assert_eq!(of_type(&house.feed.seen()[begun..], "pbx.native").len(), 1, "one call record");

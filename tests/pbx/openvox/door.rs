@@ -52,7 +52,8 @@ async fn a_report_from_elsewhere_is_refused() {
     house.turns_away("/", &rings(), 403).await;
     // The simulated PBX comes from there as well: whatever it says is repeated, and refused.
     house.office(|pbx, now| pbx.call("101", "106", now)).unwrap();
-    awaited("refusals", house.control().until(|pbx| pbx.pushed().filter(|push| push.status == Some(403)).count() > 3)).await;
+    awaited("refusals", house.control().until(|pbx| pbx.pushed().filter(|push| push.status == Some(403)).count() > 3))
+        .await;
     house.turns_away("/", &rings(), 403).await;
 }
 
@@ -207,7 +208,7 @@ async fn a_pbx_that_breaks_its_requests_repeats_them_and_nothing_is_lost() {
 /// Neither in what an operator reads nor in what the API tells.
 pub(super) async fn secrets_are_nowhere(house: &House, secrets: &[&str]) {
     let mut all = house.gateway.said();
-    for path in ["/api/v1/links/office", "/api/v1/config", "/api/v1/status"] {
+    for path in ["/api/v1/links/office", "/api/v1/devices", "/api/v1/status"] {
         all.push(house.gateway.get(path).await.to_string());
     }
     for event in house.gateway.events().await {

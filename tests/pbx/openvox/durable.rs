@@ -42,7 +42,8 @@ async fn what_was_answered_is_in_the_log_after_a_kill() {
         house.gateway.kill().await;
         house.restart().await;
         let told = calls_told(&house).await;
-        let fits = |(name, connection, of): &(String, Value, Value)| name == kind && of == device && !connection.is_null();
+        let fits =
+            |(name, connection, of): &(String, Value, Value)| name == kind && of == device && !connection.is_null();
         assert_eq!(told.iter().filter(|told| fits(told)).count(), 1, "{kind}: {told:#?}");
         house.feed.of("link.resynced", "office").await;
     }
@@ -58,16 +59,22 @@ async fn what_was_not_answered_comes_again_and_is_told_once() {
     let under_way = |pbx: &sim_pbx::openvox::OpenvoxPbx| pbx.pushed().count() > 0;
     awaited("the first report", house.control().until(under_way)).await;
     house.gateway.kill().await;
-    house.answer(call);
     let unanswered = |pbx: &sim_pbx::openvox::OpenvoxPbx| pbx.pushed().any(|push| push.status.is_none());
     awaited("a report without its answer", house.control().until(unanswered)).await;
     house.control().set_faults(Faults::default());
     house.restart().await;
+    house.tells("call.delivered", "101").await;
+    house.all_reports_are_taken().await;
+    house.answer(call);
     house.shows("d-101", "in-call").await;
     house.hang_up(call, "0103");
     house.shows("d-101", "available").await;
     house.all_reports_are_taken().await;
-    house.told("the call's end", |seen| seen.iter().any(|event| event["type"] == "call.cleared" && event["data"]["connection"].is_null())).await;
+    house
+        .told("the call's end", |seen| {
+            seen.iter().any(|event| event["type"] == "call.cleared" && event["data"]["connection"].is_null())
+        })
+        .await;
     let all = house.gateway.events().await;
     each_thing_is_told_once(&all);
     for (kind, device) in [("call.delivered", "101"), ("call.established", "101"), ("call.cleared", "101")] {

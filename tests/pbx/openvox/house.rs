@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::{PATIENCE, awaited};
 use crate::gateway::{Feed, Gateway};
+use crate::{PATIENCE, awaited};
 
 pub(super) const PASSWORD: &str = "api-secret";
 

@@ -34,7 +34,10 @@ async fn every_service_offered_does_its_work() {
 
     // A call inside: the caller's own telephone rings first.
     let made = house.serves("make-call", json!({"device": "101", "to": "106"})).await;
-    assert_eq!(house.asked_last("extension/dial_extension"), json!({"caller": "101", "callee": "106", "autoanswer": "no"}));
+    assert_eq!(
+        house.asked_last("extension/dial_extension"),
+        json!({"caller": "101", "callee": "106", "autoanswer": "no"})
+    );
     house.shows("d-101", "ringing").await;
     let call = house.office(|pbx, _| pbx.call_of("101")).unwrap();
     assert_eq!(made["call"], house.office(|pbx, _| pbx.call_view(call).unwrap().trunk_id), "{made}");
@@ -49,8 +52,16 @@ async fn every_service_offered_does_its_work() {
     house.serves("retrieve-call", json!({"device": "101"})).await;
     house.tells("call.retrieved", "101").await;
     house.shows("d-101", "in-call").await;
-    for (mode, service) in [("listen", "extension/listen"), ("whisper", "extension/whisper"), ("barge", "extension/barge")] {
-        let desk = if mode == "barge" { "109" } else if mode == "listen" { "104" } else { "105" };
+    for (mode, service) in
+        [("listen", "extension/listen"), ("whisper", "extension/whisper"), ("barge", "extension/barge")]
+    {
+        let desk = if mode == "barge" {
+            "109"
+        } else if mode == "listen" {
+            "104"
+        } else {
+            "105"
+        };
         house.serves("join-call", json!({"device": desk, "to": "106", "native": {"mode": mode}})).await;
         assert_eq!(house.asked(service), 1);
         house.shows(&format!("d-{desk}"), "in-call").await;
@@ -111,7 +122,11 @@ async fn every_service_offered_does_its_work() {
     house.serves("set-forwarding", json!({"device": "107"})).await;
     assert_eq!(house.asked_last("extension/update")["busyforward"], "off");
     let told = house.serves("get-device-info", json!({"device": "108"})).await;
-    assert_eq!((&told["devices"][0]["device"], &told["devices"][0]["registered"]), (&json!("108"), &json!(true)), "{told}");
+    assert_eq!(
+        (&told["devices"][0]["device"], &told["devices"][0]["registered"]),
+        (&json!("108"), &json!(true)),
+        "{told}"
+    );
     let told = house.serves("get-device-info", json!({})).await;
     assert_eq!(told["devices"].as_array().unwrap().len(), 8);
     let raw = house.serves("raw", json!({"native": {"service": "deviceinfo/query"}})).await;
@@ -219,7 +234,8 @@ async fn calls_inside_are_not_transferred_and_calls_at_once_are_told_apart() {
     let outward = house.call("101", "16103");
     house.answer(outward);
     let second = house.tells("call.established", "101").await;
-    let second = if second["data"]["direction"] == "outbound" { second } else { house.tells("call.established", "101").await };
+    let second =
+        if second["data"]["direction"] == "outbound" { second } else { house.tells("call.established", "101").await };
     let problem = house.refuses("clear-connection", json!({"device": "101"}), 409).await;
     let connection = second["data"]["connection"].as_str().unwrap();
     assert!(problem["detail"].as_str().unwrap().contains(connection), "{problem}");

@@ -67,9 +67,25 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Party {
     /// `channel` counts the PBX's channels: version 2 names an extension's part in a call by it.
-    Ext { number: String, channel: u64, status: &'static str },
-    Inbound { from: String, to: String, trunk: String, id: String, status: &'static str },
-    Outbound { from: String, to: String, trunk: String, id: String, status: &'static str },
+    Ext {
+        number: String,
+        channel: u64,
+        status: &'static str,
+    },
+    Inbound {
+        from: String,
+        to: String,
+        trunk: String,
+        id: String,
+        status: &'static str,
+    },
+    Outbound {
+        from: String,
+        to: String,
+        trunk: String,
+        id: String,
+        status: &'static str,
+    },
 }
 
 impl Party {
