@@ -137,6 +137,7 @@ impl Calls {
             },
             Found::Nothing => return self.orphan(action, report, tell),
         };
+        self.claim(at, report);
         let call = &mut self.live[at];
         if matches!(action, Action::Alert | Action::Ring | Action::Answer) && call.failed.take().is_some() {
             // The PBX tries another way.

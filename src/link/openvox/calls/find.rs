@@ -2,8 +2,8 @@
 
 use super::{Call, Calls, Ended, Key};
 use crate::clock::Instant;
-use crate::link::openvox::codec::Report;
-use crate::link::openvox::translate::{Action, Member, member};
+use crate::link::openvox::codec::{Report, Side};
+use crate::link::openvox::translate::Action;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -13,6 +13,17 @@ pub(super) enum Found {
     Nothing,
 }
 
+impl Call {
+    /// Whether the report names a trunk's side of this very call.
+    fn has_trunk_of(&self, report: &Report) -> bool {
+        report.parties.iter().any(|party| match &party.side {
+            Side::Ext(_) => false,
+            Side::Inbound(_) => party.id.is_some() && party.id == self.inbound,
+            Side::Outbound(_) => party.id.is_some() && party.id == self.outbound,
+        })
+    }
+}
+
 impl Calls {
     /// In the order of the protocol document: an id of the call; ids made together by the same parties, live before
     /// ended; the one call these parties can mean.
@@ -20,6 +31,9 @@ impl Calls {
         let ids: Vec<&str> = report.ids().collect();
         let keys: Vec<Key> = report.parties.iter().map(Key::of).collect();
         let begins = matches!(action, Action::Alert | Action::Ring | Action::Offered | Action::CallStatus);
+        if let Some(at) = self.live.iter().position(|call| call.has_trunk_of(report)) {
+            return Found::Live(at);
+        }
         let exact = |call: &Call| ids.iter().any(|id| call.has_id(id));
         if let Some(at) = self.live.iter().position(exact) {
             return Found::Live(at);
@@ -30,12 +44,7 @@ impl Calls {
         if let Some(at) = self.ended.iter().position(was) {
             return Found::Ended(at);
         }
-        let sets_up = sets_up(action, report);
-        let close = |call: &Call| {
-            // A call in progress is not set up again: its extension makes another one beside it.
-            let settled = call.answered && call.ends.is_none() && call.transfer.is_none();
-            !(sets_up && settled) && self.close(&ids, call.ids.iter()) && same_parties(&keys, &call.names)
-        };
+        let close = |call: &Call| self.close(&ids, call.ids.iter()) && same_parties(&keys, &call.names);
         if let Some(at) = self.live.iter().position(close) {
             return Found::Live(at);
         }
@@ -66,6 +75,18 @@ impl Calls {
         meant.map_or(Found::Nothing, Found::Live)
     }
 
+    /// A trunk's id is certain, while an ALERT's was a guess where its caller has another call: a report that says both
+    /// takes its ids from the other.
+    pub(super) fn claim(&mut self, at: usize, report: &Report) {
+        if !self.live[at].has_trunk_of(report) {
+            return;
+        }
+        for (_, other) in self.live.iter_mut().enumerate().filter(|(index, _)| *index != at) {
+            let root = other.root.clone();
+            other.ids.retain(|known| known == root.as_str() || report.ids().all(|id| id != known));
+        }
+    }
+
     /// Whether any two of the ids were made at nearly the same moment.
     fn close<'a>(&self, ids: &[&str], known: impl Iterator<Item = &'a String>) -> bool {
         let (within, steps) = (self.settings.correlate_within.as_secs(), u64::from(self.settings.correlate_steps));
@@ -73,16 +94,6 @@ impl Calls {
         known.filter_map(|id| moment(id)).any(|(second, step)| {
             made.iter().any(|made| made.0.abs_diff(second) <= within && made.1.abs_diff(step) <= steps)
         })
-    }
-}
-
-/// Whether a report of this kind tells of a call that is not answered.
-fn sets_up(action: Action, report: &Report) -> bool {
-    let states = || report.parties.iter().filter_map(|party| member(party.state.as_deref()?));
-    match action {
-        Action::Alert | Action::Ring | Action::Offered => true,
-        Action::CallStatus => states().any(|state| matches!(state, Member::Alert | Member::Ring)),
-        _ => false,
     }
 }
 
