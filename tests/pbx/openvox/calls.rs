@@ -289,7 +289,7 @@ async fn an_extension_added_or_deleted_is_asked_for_and_gone() {
 
 #[tokio::test]
 async fn reports_that_overtake_one_another_tell_the_same() {
-    let mut house = House::open(documented()).await;
+    let house = House::open(documented()).await;
     let late = ReportOrder::Late(Duration::from_millis(50));
     for action in ["ALERT", "ANSWERED", "BYE"] {
         house.office(|pbx, _| pbx.order_report(action, late.clone()));
@@ -311,14 +311,14 @@ async fn reports_that_overtake_one_another_tell_the_same() {
     let call = house.call("102", "105");
     house.answer(call);
     house.hang_up(call, "105");
-    awaited_pushes(&house, 80).await;
+    late_reports_are_pushed(&house).await;
     house.lamps(&[("102", "available"), ("105", "available")]).await;
     let left = house.gateway.get("/api/v1/calls").await;
     assert_eq!(left["calls"], json!([]), "{left}");
 }
 
 /// Waits until what was ordered so much later has been pushed, too.
-async fn awaited_pushes(house: &House, _after_ms: u64) {
+async fn late_reports_are_pushed(house: &House) {
     let all = ["RING", "ALERT", "ANSWER", "ANSWERED", "BYE", "NewCdr"];
     let pushed = |pbx: &sim_pbx::openvox::OpenvoxPbx| {
         let of_second = |action: &str| pbx.pushed().filter(|push| push.action == action).count() >= 2;
@@ -329,7 +329,7 @@ async fn awaited_pushes(house: &House, _after_ms: u64) {
 
 #[tokio::test]
 async fn repeated_reports_and_many_at_once_are_told_once() {
-    let mut house = House::open(documented()).await;
+    let house = House::open(documented()).await;
     house.control().set_faults(Faults { at_once: 8, ..Faults::default() });
     let begun = house.feed.seen().len();
     for action in ["ALERT", "RING", "ANSWER", "ANSWERED", "BYE", "BYE", "NewCdr", "ExtensionStatus", "ExtensionStatus"]

@@ -45,8 +45,6 @@ async fn a_wrong_password_is_said_and_not_hammered() {
 
 #[tokio::test]
 async fn a_pbx_that_locks_us_out_is_left_alone() {
-    let house = House::begin(documented(), "", "").await;
-    drop(house);
     let pbx = super::house::pbx(documented()).await;
     pbx.control.office(|pbx, _| pbx.order("login", Order::Error(errno::LOCKED_OUT)));
     let listen = super::house::free();
@@ -232,8 +230,6 @@ async fn a_control_api_that_stalls_or_lies_about_lengths_is_told_from_its_pbx() 
     house.shows("d-101", "available").await;
     let secrets = [PASSWORD.to_owned(), password_digest(PASSWORD)];
     secrets_are_nowhere(&house, &secrets.each_ref().map(String::as_str)).await;
-    house.push(&json!({"action": "BootUp", "sn": "a09805021987"})).await;
-    house.feed.of("link.down", "office").await;
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ fn rings() -> Value {
 impl House {
     /// How many reports were turned away for who sent them.
     async fn suspects(&self) -> u64 {
-        self.link().await["rates"]["suspect"].as_u64().or(self.counted("suspect").await).unwrap()
+        self.counted("suspect").await.unwrap()
     }
 
     async fn counted(&self, what: &str) -> Option<u64> {
@@ -177,7 +177,7 @@ async fn a_report_that_comes_slowly_or_never_is_given_up_alone() {
 
 #[tokio::test]
 async fn a_pbx_that_breaks_its_requests_repeats_them_and_nothing_is_lost() {
-    let mut house = House::open(documented()).await;
+    let house = House::open(documented()).await;
     let faults = Faults { split: true, slow_body: Some(Duration::from_millis(5)), at_once: 4, ..Faults::default() };
     house.control().set_faults(faults);
     for trouble in [
@@ -201,7 +201,6 @@ async fn a_pbx_that_breaks_its_requests_repeats_them_and_nothing_is_lost() {
         super::calls::each_thing_is_told_once(&house.feed.seen()[begun..]);
     }
     assert_eq!(house.link().await["state"], "up");
-    house.feed.event("no loss of the link", |event| event["type"] == "call.cleared").await;
     assert!(!house.feed.seen().iter().any(|event| event["type"] == "link.down"));
 }
 

@@ -52,7 +52,6 @@ async fn what_was_answered_is_in_the_log_after_a_kill() {
 #[tokio::test]
 async fn what_was_not_answered_comes_again_and_is_told_once() {
     let mut house = House::open(documented()).await;
-    let begun = house.feed.seen().len();
     // The gateway is gone while a report is half sent, and while others wait for their turn.
     house.control().set_faults(Faults { slow_body: Some(Duration::from_millis(150)), ..Faults::default() });
     let call = house.incoming("0103", "101");
@@ -86,7 +85,6 @@ async fn what_was_not_answered_comes_again_and_is_told_once() {
     let answered = |push: &sim_pbx::openvox::Pushed| push.status == Some(200);
     let records = house.office(|pbx, _| pbx.pushed().filter(|push| push.action == "NewCdr" && answered(push)).count());
     assert_eq!(records, 1);
-    assert!(all.len() > begun);
 }
 
 #[tokio::test]

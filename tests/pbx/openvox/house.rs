@@ -9,7 +9,6 @@ use sim_pbx::openvox::server::{Control, Faults, Handle, Server};
 use sim_pbx::openvox::{CallId, Office, OpenvoxPbx};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::gateway::{Feed, Gateway};
@@ -258,11 +257,6 @@ fn last_shown(seen: &[Value], lamp: &str) -> Option<String> {
 /// The gateway's events of this kind so far, the newest last.
 pub(super) fn of_type(seen: &[Value], kind: &str) -> Vec<Value> {
     seen.iter().filter(|event| event["type"] == kind).cloned().collect()
-}
-
-/// Waits for all that a watch sees to be so.
-pub(super) async fn until(what: &str, seen: &mut watch::Receiver<Vec<Value>>, is: impl Fn(&[Value]) -> bool) {
-    awaited(what, seen.wait_for(|seen| is(seen))).await.unwrap();
 }
 
 /// An extension's state, as a PBX reports it.
