@@ -60,6 +60,10 @@ pub const LINK_REPORT_CONNECTIONS_MAX: usize = 64;
 pub const LINK_REPORTS_QUEUED_MAX: usize = 64;
 /// Reports that wait for their events to be durable; at it no further one is taken.
 pub const LINK_REPORTS_UNANSWERED_MAX: usize = 256;
+/// Newest entries of the log, and their bytes, in which a link that listens looks for what it told before a restart; a
+/// report that stands before them and comes again is told again.
+pub const LINK_NATIVES_KNOWN_MAX: usize = 512;
+pub const NATIVES_KNOWN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of a pushed report's head, and of its body; a longer one is refused with 431 or 413.
 pub const LINK_REPORT_HEAD_BYTES_MAX: usize = 16 * 1024;
 pub const LINK_REPORT_BYTES_MAX: usize = 64 * 1024;
@@ -178,6 +182,8 @@ pub const OPENVOX_TRANSFER_WAIT: Duration = Duration::from_secs(30);
 pub const OPENVOX_DEVICES_MAX: usize = 4096;
 /// Reports remembered to tell a repeat; past it the oldest is forgotten.
 pub const OPENVOX_SEEN_MAX: usize = 1024;
+/// How long after a restart a report that the log has counts as sent again: a PBX repeats for seconds to minutes.
+pub const OPENVOX_ANSWERS_LOST_MAX: Duration = Duration::from_secs(300);
 /// Call records kept for `get-call-history`; past it the oldest is forgotten.
 pub const OPENVOX_RECORDS_MAX: usize = 1000;
 /// Bytes of a call record kept as the PBX wrote it; of a longer one only what it means is kept.

@@ -38,11 +38,12 @@ use crate::api::{self, ApiLink, AppState, Feed, Metrics, TokenVerifier, View};
 use crate::cli::{self, exit};
 use crate::clock::{Clock, Instant};
 use crate::config::{self, Config};
-use crate::event::{Body, DownReason, Event, LinkDownEvent, LinkId, Seq, Submitted};
+use crate::event::{Body, DownReason, Event, LinkDownEvent, LinkId, Seq, Source, Submitted};
 use crate::lamp::{LampChannels, LampCommand, LampSettings, LampStage, Rigging, VirtualBoard};
 use crate::limits::{
     DURABLE_BATCHES_QUEUED_MAX, ENTRIES_QUEUED_MAX, LAMP_COMMANDS_QUEUED_MAX, LINK_EVENTS_QUEUED_MAX,
-    LINK_SERVICES_QUEUED_MAX, LOG_BATCH_ENTRIES_MAX, SHUTDOWN_GRACE, VIEW_QUERIES_QUEUED_MAX,
+    LINK_NATIVES_KNOWN_MAX, LINK_SERVICES_QUEUED_MAX, LOG_BATCH_ENTRIES_MAX, NATIVES_KNOWN_BYTES_MAX, SHUTDOWN_GRACE,
+    VIEW_QUERIES_QUEUED_MAX,
 };
 use crate::link::backoff::Backoff;
 use crate::link::driver::{Connect, LinkDriver, Listen, Places, Said, net, push};
@@ -266,7 +267,10 @@ impl Gateway {
         Ok(gateway)
     }
 
-    fn start_link(&mut self, id: LinkId, link: &config::Link, known: Known) {
+    fn start_link(&mut self, id: LinkId, link: &config::Link, mut known: Known) {
+        if link.listen.is_some() {
+            known.natives = self.newest_natives(&id);
+        }
         let (stop, stopped) = watch::channel(false);
         let figures = Arc::new(LinkFigures::default());
         // Links of one box do not retry in step, and a seed repeats a run.
@@ -304,6 +308,15 @@ impl Gateway {
         };
         let task = tokio::spawn(driver.run());
         self.links.insert(id, RunningLink { stop, task, shown });
+    }
+
+    /// What a link's PBX said last, of all that the log has. A log that cannot be read says so by itself.
+    fn newest_natives(&self, link: &LinkId) -> Vec<String> {
+        let after = Seq(self.log.last().0.saturating_sub(LINK_NATIVES_KNOWN_MAX as u64));
+        let entries = self.log.read(after, LINK_NATIVES_KNOWN_MAX, NATIVES_KNOWN_BYTES_MAX).unwrap_or_default();
+        let events = entries.iter().filter_map(|entry| Event::from_data(entry.kind.as_str(), &entry.data).ok()?);
+        let of_link = events.filter(|event| event.source == Source::Link(link.clone()));
+        of_link.filter_map(|event| Some(event.native?.get().to_owned())).collect()
     }
 
     fn show_links(&self) {

@@ -15,6 +15,8 @@ pub struct Known {
     pub agents: BTreeMap<AgentId, KnownAgent>,
     pub connections: BTreeMap<ConnectionId, KnownConnection>,
     pub queues: BTreeMap<QueueId, KnownQueue>,
+    /// The newest messages of the log, as they came, of a PBX that pushes: it sends again what it got no answer for.
+    pub natives: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -92,6 +92,7 @@ impl LinkState {
             agents: self.agents.iter().map(|(id, agent)| (id.clone(), agent.known())).collect(),
             connections: self.connections.iter().map(|(id, it)| (id.clone(), it.known())).collect(),
             queues: self.queues.iter().map(|(id, queue)| (id.clone(), queue.known())).collect(),
+            natives: Vec::new(),
         }
     }
 

@@ -71,8 +71,19 @@ pub(crate) fn days<O: Office + 'static>(name: &str, office: impl Fn(u64) -> O) {
     }
 }
 
-struct House<O> {
-    office: Arc<O>,
+/// Tells one story in virtual time instead of a whole day.
+pub(crate) fn story<O: Office + 'static>(office: impl FnOnce() -> O, story: impl AsyncFnOnce(&mut House<O>)) {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let mut house = House::new(1, office());
+        house.start().await;
+        story(&mut house).await;
+    });
+}
+
+pub(crate) struct House<O> {
+    pub(crate) office: Arc<O>,
     clock: Clock,
     random: fastrand::Rng,
     wire: Wire,
@@ -149,6 +160,30 @@ impl<O: Office + 'static> House<O> {
         let calls = self.office.calls();
         assert!(calls > 50, "seed {}: a working day has more than {calls} calls", self.seed);
         println!("  {calls} calls, {} entries, {} MiB at the end", self.last, evening >> 20);
+    }
+
+    /// Lets time go by; then everything that was flushed is known.
+    pub(crate) async fn pass(&mut self, span: Duration) {
+        sleep(span).await;
+        self.look();
+    }
+
+    /// What the gateway makes of its PBX.
+    pub(crate) fn link(&self) -> &LinkState {
+        self.state.links.get(LINK).expect("the link was told of")
+    }
+
+    /// What a device's lamp shows.
+    pub(crate) fn shown(&self, device: &str) -> Option<LampState> {
+        self.board.lamp(&format!("d-{device}").as_str().into()).and_then(|lamp| lamp.state)
+    }
+
+    /// Events of this type, as the log has them.
+    pub(crate) fn told(&self, kind: &str) -> Vec<Event> {
+        let gateway = self.gateway.as_ref().expect("the gateway runs");
+        let entries = gateway.log.read(Seq(0), 10_000, 1 << 26).unwrap();
+        let of_kind = entries.iter().filter(|entry| entry.kind.as_str() == kind);
+        of_kind.filter_map(|entry| Event::from_data(kind, &entry.data).ok()?).collect()
     }
 
     async fn start(&mut self) {

@@ -10,3 +10,4 @@
 mod ami;
 mod house;
 mod nexuscube;
+mod openvox;

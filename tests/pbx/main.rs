@@ -12,6 +12,7 @@ mod gateway;
 #[allow(dead_code, reason = "shared")]
 mod http;
 mod nexuscube;
+mod openvox;
 mod services;
 
 use std::future::Future;

@@ -49,6 +49,9 @@ pub(super) struct Calls {
     touched: Vec<String>,
     /// Calls a bound made us end.
     pub(super) forgotten: u64,
+    /// The report at hand was told before a restart: what is left of its call is brought to its end, and what leaves no
+    /// trace in the state is not told twice.
+    pub(super) again: bool,
 }
 
 #[derive(Debug)]
@@ -91,7 +94,7 @@ struct Ended {
 
 impl Calls {
     pub(super) fn new(settings: CallSettings) -> Self {
-        Self { settings, live: Vec::new(), ended: VecDeque::new(), touched: Vec::new(), forgotten: 0 }
+        Self { settings, live: Vec::new(), ended: VecDeque::new(), touched: Vec::new(), forgotten: 0, again: false }
     }
 
     /// What was told before a restart goes on.
@@ -127,12 +130,14 @@ impl Calls {
         let at = match self.find(action, report, tell.now) {
             Found::Live(at) => at,
             Found::Ended(at) => return self.late(at, action, report, tell),
+            Found::Nothing if self.again => return false,
             Found::Nothing if begins(action, report) => match self.begin(report, tell) {
                 Some(at) => at,
                 None => return false,
             },
             Found::Nothing => return self.orphan(action, report, tell),
         };
+        self.claim(at, report);
         let call = &mut self.live[at];
         if matches!(action, Action::Alert | Action::Ring | Action::Answer) && call.failed.take().is_some() {
             // The PBX tries another way.
@@ -159,8 +164,9 @@ impl Calls {
     fn alert(&mut self, at: usize, report: &Report, tell: &mut Tell<'_>) {
         let Some(caller) = report.parties.first().map(Key::of) else { return };
         self.originate(at, &caller, tell);
+        let again = self.again;
         let call = &mut self.live[at];
-        if !call.offered && !call.answered && call.ends.is_none() {
+        if !again && !call.offered && !call.answered && call.ends.is_none() {
             // The caller's view of the ringing: no connection's state follows from it.
             call.offered = true;
             let event = CallEvent { device: caller.device(), ..call.event() };
@@ -227,8 +233,11 @@ impl Calls {
         let call = &mut self.live[at];
         call.failed = Some(cause.clone());
         let failing = named.or_else(|| call.only_alerting());
+        let state = failing.as_ref().and_then(|key| call.leg(key)).and_then(|leg| leg.state);
+        let known = self.again && (state.is_none() || state == Some(ConnectionState::Fail));
         let told = failing.as_ref().and_then(|key| call.leg(key)).is_some_and(|leg| leg.state.is_some());
         match &failing {
+            _ if known => {}
             Some(key) if told => self.turn(at, key, CallKind::Failed, Some(cause), tell),
             _ => {
                 let device = failing.as_ref().and_then(Key::device);
@@ -251,14 +260,17 @@ impl Calls {
         let call = &mut self.live[at];
         let connection = call.leg(&by).map(|_| call.connection(&by));
         let from = Some(call.root.to_string());
-        tell.call(CallKind::Transferred, CallEvent { device: by.device(), connection, from, ..call.event() });
+        if !self.again {
+            tell.call(CallKind::Transferred, CallEvent { device: by.device(), connection, from, ..call.event() });
+        }
         call.transfer = Some(Transfer { by, until: tell.now + OPENVOX_TRANSFER_WAIT });
         call.ends = None;
     }
 
     fn offered(&mut self, at: usize, tell: &mut Tell<'_>) {
+        let again = self.again;
         let call = &mut self.live[at];
-        if !std::mem::replace(&mut call.offered, true) {
+        if !std::mem::replace(&mut call.offered, true) && !again {
             tell.call(CallKind::Delivered, call.event());
         }
     }

@@ -97,8 +97,9 @@ impl Model {
         }
     }
 
-    /// One report: every event it leads to carries it.
-    pub(super) fn report(&mut self, report: &Report, now: Instant, out: &mut VecDeque<Event>) -> Action {
+    /// One report: every event it leads to carries it. `again`: it led to events before a restart.
+    pub(super) fn report(&mut self, report: &Report, again: bool, now: Instant, out: &mut VecDeque<Event>) -> Action {
+        self.calls.again = again;
         let action = action(&report.action);
         let begun = out.len();
         self.reports += 1;
@@ -109,7 +110,9 @@ impl Model {
         if self.natives.carried() {
             out.range_mut(begun..).for_each(|event| event.native.clone_from(&native));
         }
-        if out.len() == begun {
+        if out.len() == begun && again {
+            self.natives.count("(repeated)");
+        } else if out.len() == begun {
             // A status or a call report that changed nothing is noise; what has no canonical meaning is kept.
             out.extend(self.natives.rest(&self.link, &report.action, known, || native));
         }
@@ -117,8 +120,10 @@ impl Model {
         action
     }
 
-    /// A report that came before; nothing follows from it.
-    pub(super) fn repeated(&mut self) {
+    /// A report that came before; nothing follows from it. A change of the configuration has the same words for each of
+    /// several, so it is looked at again.
+    pub(super) fn repeated(&mut self, report: &Report) {
+        self.wants_resync |= action(&report.action) == Action::ConfigChange;
         self.natives.count("(repeated)");
     }
 

@@ -212,11 +212,12 @@ impl<'a> Planner<'a> {
     fn join(&self) -> Result<Plan, ServiceFault> {
         let device = self.device()?;
         let to = number("to", self.arguments.to()?)?;
+        let mode = self.choice("mode", &["barge", "listen", "whisper"])?.unwrap_or("barge");
         if self.model.is_free(to) {
             let found = format!("`{to}` is in no call that could be joined");
             return Err(ServiceFault::WrongState { found, pbx_code: None });
         }
-        let step = match self.choice("mode", &["barge", "listen", "whisper"])?.unwrap_or("barge") {
+        let step = match mode {
             "listen" => self.step("listen", json!({"listener": device, "listenedext": to})),
             "whisper" => self.step("whisper", json!({"whisperer": device, "whisperedext": to})),
             _ => self.step("barge", json!({"bargein": device, "bargedext": to})),

@@ -10,6 +10,8 @@
 //! reports go. A token that is gone is replaced once, and what was refused for it is asked again once. A refused login is
 //! not tried again for [`OPENVOX_LOGIN_PAUSE`]: five of them lock our address out for as long.
 //! A restart of the PBX takes the token and every call with it: the link goes down and logs in anew.
+//! A report that the log has from before a restart of the gateway comes again where its answer was lost: it completes
+//! what was not told of it, and tells nothing twice.
 //! Reports may stop by themselves: an old token, or `Status Monitor` switched off. See `silence` in the settings.
 //! Bounds: [`OPENVOX_SEEN_MAX`] reports remembered, [`OPENVOX_REQUESTS_MAX`] requests under way; those that wait are
 //! bounded by the driver's bound on service calls.
@@ -17,7 +19,7 @@
 mod asked;
 mod requests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use md5::{Digest, Md5};
@@ -31,7 +33,7 @@ use super::translate::Action;
 use crate::clock::Instant;
 use crate::config::{self, OpenvoxLink};
 use crate::event::{Body, Event, LinkId, LinkResyncedEvent, LinkUpEvent, PbxNativeEvent};
-use crate::limits::{OPENVOX_LOGIN_PAUSE, OPENVOX_SEEN_MAX};
+use crate::limits::{OPENVOX_ANSWERS_LOST_MAX, OPENVOX_LOGIN_PAUSE, OPENVOX_SEEN_MAX};
 use crate::link::known::Known;
 use crate::link::service::{Service, ServiceCall, ServiceFault};
 use crate::link::session::{
@@ -60,6 +62,9 @@ pub struct Session {
     /// No login before this, and why.
     barred: Option<(Instant, String)>,
     seen: VecDeque<(Digested, Instant)>,
+    /// Reports that the log has from before a restart: one of them that comes now had its answer lost.
+    logged: BTreeSet<Digested>,
+    logged_until: Option<Instant>,
     /// When the link came up, or a report came since.
     last_report: Option<Instant>,
     tally: Tally,
@@ -119,7 +124,10 @@ impl Session {
             correlate_steps: site.correlate_steps,
             clear_after: site.clear_after,
         };
+        let logged = known.natives.iter().map(|native| Md5::digest(native).into()).collect();
         Self {
+            logged,
+            logged_until: None,
             model: Model::new(link.clone(), common.native.clone(), settings, known),
             link,
             common: common.clone(),
@@ -145,6 +153,7 @@ impl Session {
         self.end();
         self.outputs.retain(|output| !matches!(output, Output::Request(_)));
         self.model.begin(now);
+        self.logged_until.get_or_insert(now + OPENVOX_ANSWERS_LOST_MAX);
         self.address = address.to_owned();
         self.last_report = Some(now);
         if self.site.control.is_some() {
@@ -219,10 +228,11 @@ impl Session {
         self.tally.messages += 1;
         self.last_report = Some(now);
         if self.is_repeat(&read, &report.body, now) {
-            self.model.repeated();
+            self.model.repeated(&read);
             return (200, None);
         }
-        let action = self.model.report(&read, now, &mut self.events);
+        let again = self.is_logged(&read, now);
+        let action = self.model.report(&read, again, now, &mut self.events);
         (200, Some(action))
     }
 
@@ -275,6 +285,18 @@ impl Session {
         }
         self.seen.push_back((digest, now));
         false
+    }
+
+    /// Whether the log has it from before a restart.
+    fn is_logged(&mut self, read: &codec::Report, now: Instant) -> bool {
+        if self.logged.is_empty() {
+            return false;
+        }
+        if self.logged_until.is_some_and(|until| until <= now) {
+            self.logged.clear();
+        }
+        let digest: Digested = Md5::digest(read.native()).into();
+        self.logged.contains(&digest)
     }
 
     // ---- the end -------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 use super::{Call, Calls, Ended, Key};
 use crate::clock::Instant;
-use crate::link::openvox::codec::Report;
+use crate::link::openvox::codec::{Report, Side};
 use crate::link::openvox::translate::Action;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -13,6 +13,17 @@ pub(super) enum Found {
     Nothing,
 }
 
+impl Call {
+    /// Whether the report names a trunk's side of this very call.
+    fn has_trunk_of(&self, report: &Report) -> bool {
+        report.parties.iter().any(|party| match &party.side {
+            Side::Ext(_) => false,
+            Side::Inbound(_) => party.id.is_some() && party.id == self.inbound,
+            Side::Outbound(_) => party.id.is_some() && party.id == self.outbound,
+        })
+    }
+}
+
 impl Calls {
     /// In the order of the protocol document: an id of the call; ids made together by the same parties, live before
     /// ended; the one call these parties can mean.
@@ -20,11 +31,16 @@ impl Calls {
         let ids: Vec<&str> = report.ids().collect();
         let keys: Vec<Key> = report.parties.iter().map(Key::of).collect();
         let begins = matches!(action, Action::Alert | Action::Ring | Action::Offered | Action::CallStatus);
+        if let Some(at) = self.live.iter().position(|call| call.has_trunk_of(report)) {
+            return Found::Live(at);
+        }
         let exact = |call: &Call| ids.iter().any(|id| call.has_id(id));
         if let Some(at) = self.live.iter().position(exact) {
             return Found::Live(at);
         }
-        let was = |ended: &Ended| ids.iter().any(|id| ended.ids.iter().any(|known| known == id));
+        // Channels are counted anew when a PBX restarts, so one names an ended call only for a while.
+        let names = |ended: &Ended, id: &str| moment(id).is_some() || now < ended.at + self.settings.clear_after;
+        let was = |ended: &Ended| ids.iter().any(|id| names(ended, id) && ended.ids.iter().any(|known| known == id));
         if let Some(at) = self.ended.iter().position(was) {
             return Found::Ended(at);
         }
@@ -57,6 +73,18 @@ impl Calls {
             _ => None,
         };
         meant.map_or(Found::Nothing, Found::Live)
+    }
+
+    /// A trunk's id is certain, while an ALERT's was a guess where its caller has another call: a report that says both
+    /// takes its ids from the other.
+    pub(super) fn claim(&mut self, at: usize, report: &Report) {
+        if !self.live[at].has_trunk_of(report) {
+            return;
+        }
+        for (_, other) in self.live.iter_mut().enumerate().filter(|(index, _)| *index != at) {
+            let root = other.root.clone();
+            other.ids.retain(|known| known == root.as_str() || report.ids().all(|id| id != known));
+        }
     }
 
     /// Whether any two of the ids were made at nearly the same moment.

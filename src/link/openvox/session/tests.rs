@@ -223,3 +223,91 @@ fn what_came_is_counted_by_what_it_was() {
     assert_eq!(rig.session.tally(), Tally { messages: 1, refused: 2, suspect: 1 });
     assert!(rig.session.refused().contains("`serial`"), "{}", rig.session.refused());
 }
+
+#[test]
+fn what_the_log_has_from_before_a_restart_is_not_told_again_for_a_while() {
+    let reports = [
+        r#"{"action":"RING","callid":"1589948178.1670","ext":{"extid":["106","101"]}}"#,
+        r#"{"action":"BYE","callid":"1589948178.1675","ext":{"extid":["106","101"]}}"#,
+        r#"{"action":"CallFailed","reason":480,"callid":"1589948178.1670","ext":{"extid":["102","106"]}}"#,
+        r#"{"action":"Tranfer","callid":"1589948178.1670","ext":{"extid":["102","101"]}}"#,
+        r#"{"action":"NewCdr","callid":"1589948178.1670","callfrom":"101","callto":"106","status":"ANSWERED"}"#,
+        r#"{"action":"DTMF","callid":"1589948178.1670","info":"5"}"#,
+    ];
+    let natives = reports.map(|report| codec::decode(report.as_bytes()).unwrap().native()).to_vec();
+    for report in reports {
+        let mut rig = Rig::new("", Known { natives: natives.clone(), ..Known::default() });
+        let told = rig.events.len();
+        rig.report(report);
+        assert_eq!(rig.events.len(), told, "{report}");
+        rig.pass(crate::limits::OPENVOX_ANSWERS_LOST_MAX);
+        rig.report(report);
+        assert!(rig.events.len() > told, "{report}: long after, it is another");
+    }
+}
+
+#[test]
+fn what_was_told_in_part_before_a_restart_is_completed() {
+    // The caller's beginning reached the log, the called side's did not.
+    let ring = r#"{"action":"RING","callid":"1589948178.1670","ext":{"extid":["106","101"]}}"#;
+    let mut known = known();
+    known.connections.retain(|id, _| id.as_str().ends_with("/101"));
+    known.connections.values_mut().for_each(|it| it.state = ConnectionState::Initiated);
+    known.natives = vec![codec::decode(ring.as_bytes()).unwrap().native()];
+    let mut rig = Rig::new(CONTROL, known);
+    rig.report(ring);
+    let told: Vec<&Event> = rig.events.iter().filter(|event| matches!(event.body, Body::Call(..))).collect();
+    let [event] = told[..] else { panic!("{told:#?}") };
+    assert!(
+        matches!(&event.body, Body::Call(CallKind::Delivered, call) if call.device.as_ref().is_some_and(|it| it.as_str() == "106"))
+    );
+}
+
+#[test]
+fn a_second_call_of_an_extension_that_talks_is_a_call_of_its_own() {
+    let mut rig = Rig::new("", Known::default());
+    rig.report(r#"{"action":"RING","callid":"1589948178.1670","ext":{"extid":["106","101"]}}"#);
+    rig.report(r#"{"action":"ANSWER","callid":"1589948178.1670","ext":{"extid":["101","106"]}}"#);
+    rig.report(r#"{"action":"ALERT","callid":"1589948179.1676","ext":{"extid":"101"}}"#);
+    let outbound =
+        r#""outbound":{"from":"101","to":"103","trunk":"t","outboundid":"1589948178.1674"},"ext":{"extid":"101"}"#;
+    rig.report(&format!(r#"{{"action":"RING","callid":"1589948178.1674",{outbound}}}"#));
+    rig.report(&format!(r#"{{"action":"ANSWER","callid":"1589948179.1676",{outbound}}}"#));
+    let established = |event: &Event| match &event.body {
+        Body::Call(CallKind::Established, call) => call.connection.as_ref().map(ToString::to_string),
+        _ => None,
+    };
+    let told: Vec<String> = rig.events.iter().filter_map(established).collect();
+    assert_eq!(told.len(), 4, "{told:?}");
+    assert!(told.iter().all(|id| !id.starts_with("1589948178.1670/outbound")), "{told:?}");
+}
+
+#[test]
+fn a_channels_name_does_not_outlive_its_call() {
+    let mut rig = Rig::new("", Known::default());
+    let status = |callid: &str, state: &str| {
+        format!(
+            r#"{{"event":"CallStatus","callid":"{callid}","members":[{{"ext":{{"number":"106","channelid":"PJSIP/106-00000001","memberstatus":"{state}"}}}}]}}"#
+        )
+    };
+    rig.report(&status("1589948178.1670", "RING"));
+    rig.report(&status("1589948178.1670", "BYE"));
+    rig.pass(Duration::from_secs(3));
+    // The PBX has restarted, unheard, and counts its channels anew.
+    rig.report(&status("1589948190.4", "RING"));
+    assert_eq!(rig.states().last().unwrap(), &("106".to_owned(), DeviceState::Ringing));
+}
+
+#[test]
+fn a_configuration_changed_again_with_the_same_words_is_asked_for_again() {
+    let mut rig = Rig::new(CONTROL, Known::default());
+    rig.answer(r#"{"status":"Success","token":"t"}"#);
+    rig.answer(r#"{"status":"Success","extinfos":[]}"#);
+    for _ in 0..2 {
+        let asked = rig.bodies.len();
+        rig.report(r#"{"action":"ConfigChange","type":"extension","extid":"101","operation":"update"}"#);
+        rig.pass(Duration::from_secs(5));
+        assert_eq!(rig.bodies.len(), asked + 1);
+        rig.answer(r#"{"status":"Success","extinfos":[]}"#);
+    }
+}

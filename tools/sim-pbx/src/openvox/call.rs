@@ -122,7 +122,7 @@ impl Call {
 
     fn party(&self, side: &Side) -> Party {
         match side {
-            Side::Ext(number) => Party::ext(number),
+            Side::Ext(number) => Party::ext(number).on_channel(self.sequence),
             Side::In { number, to, trunk } => {
                 let (from, to, trunk) = (number.clone(), to.clone(), trunk.clone());
                 Party::Inbound { from, to, trunk, id: self.first_id(), status: "" }

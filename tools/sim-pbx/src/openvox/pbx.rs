@@ -230,6 +230,11 @@ impl OpenvoxPbx {
         &mut self.office
     }
 
+    /// Calls begun so far.
+    pub fn calls_made(&self) -> u64 {
+        self.calls_made
+    }
+
     /// Reports said so far, to whoever was logged in.
     pub fn reports_said(&self) -> u64 {
         self.counts.said

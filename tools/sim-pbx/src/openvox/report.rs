@@ -66,14 +66,38 @@ pub struct Report {
 /// A party of a call, with what version 2 says about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Party {
-    Ext { number: String, status: &'static str },
-    Inbound { from: String, to: String, trunk: String, id: String, status: &'static str },
-    Outbound { from: String, to: String, trunk: String, id: String, status: &'static str },
+    /// `channel` counts the PBX's channels: version 2 names an extension's part in a call by it.
+    Ext {
+        number: String,
+        channel: u64,
+        status: &'static str,
+    },
+    Inbound {
+        from: String,
+        to: String,
+        trunk: String,
+        id: String,
+        status: &'static str,
+    },
+    Outbound {
+        from: String,
+        to: String,
+        trunk: String,
+        id: String,
+        status: &'static str,
+    },
 }
 
 impl Party {
     pub fn ext(number: &str) -> Self {
-        Self::Ext { number: number.to_owned(), status: "" }
+        Self::Ext { number: number.to_owned(), channel: 1, status: "" }
+    }
+
+    pub(super) fn on_channel(mut self, of: u64) -> Self {
+        if let Self::Ext { channel, .. } = &mut self {
+            *channel = of;
+        }
+        self
     }
 
     pub(super) fn with_status(mut self, is: &'static str) -> Self {
@@ -117,9 +141,9 @@ impl Party {
 
     fn member(&self) -> Json {
         let value = match self {
-            Self::Ext { number, status } => Json::object([
+            Self::Ext { number, channel, status } => Json::object([
                 ("number", number.as_str().into()),
-                ("channelid", format!("PJSIP/{number}-00000001").into()),
+                ("channelid", format!("PJSIP/{number}-{channel:08x}").into()),
                 ("memberstatus", (*status).into()),
                 ("callpath", "".into()),
             ]),

@@ -120,9 +120,7 @@ impl Server {
         speed: f64,
         faults: Faults,
     ) -> io::Result<Handle> {
-        let control = Control::new(office, seed, faults);
-        control.shared.core().day = Some(Day::new(seed, speed, Duration::ZERO));
-        Self::start_control(addr, control).await
+        Self::start_control(addr, Control::with_day(office, seed, speed, faults)).await
     }
 
     async fn start_control(addr: SocketAddr, control: Control) -> io::Result<Handle> {
@@ -165,6 +163,27 @@ impl Control {
         };
         let shared = Shared { core: Mutex::new(core), changed: watch::Sender::new(0), began: now() };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// As [`Self::new`], with a day going on: `speed` as in [`Day::new`].
+    pub fn with_day(office: Office, seed: u64, speed: f64, faults: Faults) -> Self {
+        let control = Self::new(office, seed, faults);
+        control.shared.core().day = Some(Day::new(seed, speed, Duration::ZERO));
+        control
+    }
+
+    /// Everyone hangs up, and nothing begins any more.
+    pub fn go_home(&self) {
+        let at = self.shared.at();
+        {
+            let mut core = self.shared.core();
+            core.day = None;
+            for call in core.pbx.calls() {
+                // Each was found a moment ago.
+                core.pbx.hang_up(call.id, &call.caller, at).ok();
+            }
+        }
+        self.shared.wake();
     }
 
     /// Works the office: `f` gets the PBX and the present time.
