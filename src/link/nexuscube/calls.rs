@@ -232,6 +232,7 @@ impl Calls {
         let same = before.as_ref().is_some_and(|before| {
             before.sure
                 && before.state == state
+                && before.call == connection.call
                 && before.calling == connection.calling
                 && before.called == connection.called
         });
