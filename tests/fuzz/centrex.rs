@@ -175,7 +175,7 @@ pub(crate) fn centrex_session(input: &[u8]) {
         match operation % 16 {
             0..=2 => session.handle_bytes(bytes, now),
             3..=8 => {
-                let text = ANSWERS[usize::from(*operation / 16 + *length) % ANSWERS.len()];
+                let text = ANSWERS[(usize::from(*operation / 16) + usize::from(*length)) % ANSWERS.len()];
                 let frame = match json {
                     true => format!("{{\"Result\":\"{text}\"}}\n").into_bytes(),
                     false => [&[0, 2, 0, u8::try_from(text.len()).unwrap_or(0)], text.as_bytes()].concat(),
