@@ -278,6 +278,10 @@ impl Calls {
 
     fn fail(&mut self, scene: Scene<'_>, tell: &mut Tell<'_>) {
         let cause = scene.event.call.cause.map(translate::cause);
+        // A caller's failure may be the first that is told of the call; the others were never in it.
+        if self.find(scene).is_none() && self.is_caller(scene) {
+            self.begin(CallKind::Originated, ConnectionState::Initiated, scene, tell);
+        }
         let id = self.find(scene).map(|_| self.touch(scene, tell));
         let parties = self.told_of(id.as_ref(), scene);
         tell.call(CallKind::Failed, CallEvent { cause, ..parties });

@@ -246,9 +246,11 @@ impl NexusPbx {
                 known.legs.retain(|leg| leg.device != *device);
             }
         }
-        if let Some(known) = self.calls.remove(&call)
-            && let Some(agent) = known.queue.and_then(|stay| stay.agent)
-        {
+        let Some(ended) = self.calls.remove(&call) else { return };
+        for other in self.calls.values_mut().filter(|other| other.cnid == ended.cnid) {
+            other.cnsq = other.cnsq.max(ended.cnsq);
+        }
+        if let Some(agent) = ended.queue.and_then(|stay| stay.agent) {
             self.after_call(&agent, now);
         }
         self.distribute(now);

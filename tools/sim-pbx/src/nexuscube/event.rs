@@ -140,7 +140,8 @@ impl Event {
             out.push(("cnid", self.cnid.clone().into()));
             out.push(("cnsq", whole(self.cnsq)));
             out.push(("tag", whole(self.tag)));
-        } else if self.tag != 0 {
+        } else if self.tag != 0 || matches!(self.id, id::DO_NOT_DISTURB | id::FORWARDING) {
+            // Of these two it says on or off.
             out.push(("tag", whole(self.tag)));
         }
         out.push(("ftime", ftime(style.ftime, at_ms).into()));

@@ -37,8 +37,6 @@ impl NexusPbx {
             known.consult = Some(Consultation { by: by.to_owned(), held: call, mode });
             if let (false, Some(cnid)) = (own, held_cnid) {
                 known.cnid = cnid;
-                // One sequence per cnid: the consultation counts far above the held call.
-                known.cnsq = 1000;
             }
         }
         self.ring_soon(consultation, to, now);

@@ -188,6 +188,11 @@ impl NexusPbx {
         self.events_said
     }
 
+    /// Calls begun so far, consultations too.
+    pub fn calls_made(&self) -> u64 {
+        self.calls_made
+    }
+
     /// Requests received so far, by `fname`; `""` stands for what was no request at all.
     pub fn received(&self) -> &BTreeMap<String, u64> {
         &self.received
@@ -336,8 +341,11 @@ impl NexusPbx {
 
     /// Says that something happened to `about` in a call. The copies share one `cnsq`.
     pub(super) fn tell(&mut self, call: CallId, id: u16, cause: i64, about: &[&str], now: Duration) {
+        let Some(cnid) = self.calls.get(&call).map(|call| call.cnid.clone()) else { return };
+        // One sequence per cnid, which a consultation may share with the held call.
+        let last = self.calls.values().filter(|call| call.cnid == cnid).map(|call| call.cnsq).max().unwrap_or(0);
         let Some(known) = self.calls.get_mut(&call) else { return };
-        known.cnsq += 1;
+        known.cnsq = last + 1;
         let known = &*known;
         let mut events = Vec::new();
         for this in about {

@@ -149,9 +149,7 @@ impl Server {
         speed: f64,
         faults: Faults,
     ) -> io::Result<Handle> {
-        let control = Control::new(office, faults);
-        control.shared.core().day = Some(Day::new(seed, speed, Duration::ZERO));
-        Self::start_all(&[addr], control).await
+        Self::start_all(&[addr], Control::new_day(office, seed, speed, faults)).await
     }
 
     async fn start_all(addrs: &[SocketAddr], control: Control) -> io::Result<Handle> {
@@ -203,6 +201,27 @@ impl Control {
         };
         let shared = Shared { core: Mutex::new(core), changed: watch::Sender::new(0), began: now() };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// As [`Self::new`], with a day going on: `seed` and `speed` as in [`Day::new`].
+    pub fn new_day(office: Office, seed: u64, speed: f64, faults: Faults) -> Self {
+        let control = Self::new(office, faults);
+        control.shared.core().day = Some(Day::new(seed, speed, Duration::ZERO));
+        control
+    }
+
+    /// Nothing of the day begins any more, and what is wrong with the PBX is not any more.
+    pub fn go_home(&self) {
+        let at = self.shared.at();
+        let mut core = self.shared.core();
+        core.faults = Faults::default();
+        core.up.fill(true);
+        core.pbx.recover_link(super::id::CTI_CONNECTED, at);
+        if let Some(day) = &mut core.day {
+            day.end(at);
+        }
+        drop(core);
+        self.shared.wake();
     }
 
     /// Works the office: `f` gets the PBX and the present time.
@@ -270,6 +289,12 @@ impl Control {
     pub async fn connected(&self, count: usize) {
         let mut changed = self.shared.changed.subscribe();
         while self.connections() != count && changed.changed().await.is_ok() {}
+    }
+
+    /// Waits until so many pings were received.
+    pub async fn pinged(&self, count: u64) {
+        let mut changed = self.shared.changed.subscribe();
+        while self.pings() < count && changed.changed().await.is_ok() {}
     }
 
     /// Waits until the PBX is so.
