@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{BridgeId, BridgeKind, Calls, DEST, OWN, UniqueId, bridge_kind, unique};
-use crate::event::{CallEvent, CallKind, ConnectionId, ConnectionState, DeviceState, QueueId};
+use crate::event::{ConnectionId, ConnectionState, DeviceState, QueueId};
 use crate::limits::{AMI_BRIDGES_MAX, AMI_CHANNELS_MAX};
 use crate::link::ami::calls::channel_state;
 use crate::link::ami::codec::Message;
@@ -149,18 +149,7 @@ impl Calls {
         let lost: Vec<ConnectionId> =
             tell.told.connections.keys().filter(|name| !there.contains(name)).cloned().collect();
         for connection in lost {
-            let Some(told) = tell.told.connections.get(&connection).cloned() else { continue };
-            let body = CallEvent {
-                device: told.device,
-                call: told.call,
-                connection: Some(connection.clone()),
-                direction: told.direction,
-                calling: told.calling,
-                called: told.called,
-                cause: Some(cause::q850(0)),
-                ..CallEvent::default()
-            };
-            tell.call(CallKind::Cleared, body);
+            tell.connection_gone(&connection, Some(cause::q850(0)));
             self.remember_end(UniqueId::new(connection.as_str()), connection);
         }
     }
