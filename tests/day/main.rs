@@ -9,3 +9,4 @@
 
 mod ami;
 mod house;
+mod olssoo;
