@@ -20,7 +20,7 @@ fn a_day_on_olssoo_ends_as_it_began() {
 }
 
 /// A small office is not on the telephone all the time.
-const PACE: f64 = 0.1;
+const PACE: f64 = 0.04;
 
 struct Olssoo {
     control: Control,
