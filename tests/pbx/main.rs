@@ -11,6 +11,7 @@ mod gateway;
 #[path = "../house/http.rs"]
 #[allow(dead_code, reason = "shared")]
 mod http;
+mod olssoo;
 mod services;
 
 use std::future::Future;
