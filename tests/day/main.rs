@@ -11,3 +11,4 @@ mod ami;
 mod house;
 mod nexuscube;
 mod openvox;
+mod olssoo;

@@ -47,7 +47,10 @@ pub(crate) async fn an_agent_pauses_with_a_reason() {
 }
 
 pub(crate) async fn a_queue_call_reaches_an_agent() {
-    let mut office = Office::open().await;
+    queue_call(Office::open().await).await;
+}
+
+pub(crate) async fn queue_call(mut office: Office) {
     let [front, five] = office.phones(["0101", "0105"]).await;
     logged_on(&mut office, "support").await;
     office.begin().await;

@@ -69,7 +69,7 @@ pub(crate) async fn a_call_over_tls_shows_as_well() {
     plain_call(Office::open_at(&Site::over_tls(&root())).await).await;
 }
 
-async fn plain_call(mut office: Office) {
+pub(crate) async fn plain_call(mut office: Office) {
     let [front, back] = office.phones(["0101", "0102"]).await;
 
     let call = front.call("0102");
@@ -182,7 +182,10 @@ pub(crate) async fn the_caller_gives_up() {
 }
 
 pub(crate) async fn a_held_call_is_retrieved() {
-    let mut office = Office::open().await;
+    held_call(Office::open().await).await;
+}
+
+pub(crate) async fn held_call(mut office: Office) {
     let [front, back] = office.phones(["0101", "0102"]).await;
 
     let call = front.call("0102");
@@ -253,7 +256,10 @@ pub(crate) async fn a_call_is_transferred_blind() {
 }
 
 pub(crate) async fn a_call_is_transferred_after_asking() {
-    let mut office = Office::open().await;
+    transfer_after_asking(Office::open().await).await;
+}
+
+pub(crate) async fn transfer_after_asking(mut office: Office) {
     let [front, back, third] = office.phones(["0101", "0102", "0103"]).await;
 
     let call = front.call("0102");
@@ -299,7 +305,10 @@ pub(crate) async fn a_call_is_transferred_after_asking() {
 }
 
 pub(crate) async fn three_phones_confer() {
-    let mut office = Office::open().await;
+    conference(Office::open().await).await;
+}
+
+pub(crate) async fn conference(mut office: Office) {
     let phones = office.phones(["0101", "0102", "0103"]).await;
 
     let mut calls = Vec::new();

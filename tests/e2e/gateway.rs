@@ -28,6 +28,7 @@ pub(crate) const DESKS: [&str; 6] = ["0101", "0102", "0103", "0104", "0105", "01
 
 /// What a scenario configures.
 pub(crate) struct Site {
+    dialect: &'static str,
     /// Keys of the link `pbx`, a line each.
     link: String,
     /// Sections besides the link and the desk lamps.
@@ -49,7 +50,12 @@ impl Site {
     /// The primary address first.
     pub(crate) fn at(addresses: &[&str]) -> Self {
         let link = format!("user = \"{AMI_USER}\"\nsecret = \"{AMI_SECRET}\"\naddresses = {addresses:?}\n");
-        Self { link, more: String::new() }
+        Self { dialect: "ami", link, more: String::new() }
+    }
+
+    /// Behind a WebSocket proxy, which is logged in already; primary first.
+    pub(crate) fn proxied(addresses: &[&str]) -> Self {
+        Self { dialect: "olssoo", link: format!("addresses = {addresses:?}\n"), more: String::new() }
     }
 
     pub(crate) fn link_key(mut self, line: &str) -> Self {
@@ -64,11 +70,12 @@ impl Site {
 
     fn configuration(&self, data: &Path) -> String {
         let mut text = format!(
-            "[gateway]\nid = \"lab\"\ndata_dir = \"{}\"\n\n[links.{LINK}]\ndialect = \"ami\"\n{}\n\
+            "[gateway]\nid = \"lab\"\ndata_dir = \"{}\"\n\n[links.{LINK}]\ndialect = \"{}\"\n{}\n\
              [api]\nlisten = [\"{API}\"]\n\n\
              [lamps.link]\nshows = \"link:{LINK}\"\nvirtual = {{}}\n\n\
              [lamps.agent-five]\nshows = \"agent:{LINK}/five\"\nvirtual = {{}}\n",
             data.display(),
+            self.dialect,
             self.link,
         );
         for device in DESKS {

@@ -18,6 +18,7 @@ mod http;
 mod links;
 mod manager;
 mod office;
+mod olssoo;
 mod phone;
 mod services;
 mod sip;
@@ -95,6 +96,24 @@ fn scenarios() -> Vec<Trial> {
         scenario("a_service_tells_of_devices_and_calls", services::a_service_tells_of_devices_and_calls),
         scenario("a_service_sends_any_action", services::a_service_sends_any_action),
         scenario("codes_of_the_dialplan_are_services", services::codes_of_the_dialplan_are_services),
+        scenario("olssoo_a_call_shows", olssoo::a_call_shows),
+        scenario("olssoo_a_held_call_shows", olssoo::a_held_call_shows),
+        scenario("olssoo_a_transfer_after_asking_shows", olssoo::a_transfer_after_asking_shows),
+        scenario("olssoo_a_conference_shows", olssoo::a_conference_shows),
+        scenario("olssoo_a_queue_call_shows", olssoo::a_queue_call_shows),
+        scenario("olssoo_a_service_makes_a_call", olssoo::a_service_makes_a_call),
+        scenario("olssoo_a_service_ends_calls", olssoo::a_service_ends_calls),
+        scenario("olssoo_a_service_transfers_a_call_after_asking", olssoo::a_service_transfers_a_call_after_asking),
+        scenario("olssoo_a_service_makes_a_conference", olssoo::a_service_makes_a_conference),
+        scenario("olssoo_a_service_joins_a_call", olssoo::a_service_joins_a_call),
+        scenario("olssoo_a_service_sets_agents", olssoo::a_service_sets_agents),
+        scenario("olssoo_a_service_records", olssoo::a_service_records),
+        scenario("olssoo_a_service_tells_of_devices_and_calls", olssoo::a_service_tells_of_devices_and_calls),
+        scenario("olssoo_codes_of_the_dialplan_are_services", olssoo::codes_of_the_dialplan_are_services),
+        scenario("olssoo_a_call_is_made_over_rest", olssoo::a_call_is_made_over_rest),
+        scenario("olssoo_asterisk_loses_power_behind_the_proxy", olssoo::asterisk_loses_power_behind_the_proxy),
+        scenario("olssoo_asterisk_is_restarted_behind_the_proxy", olssoo::asterisk_is_restarted_behind_the_proxy),
+        scenario("olssoo_the_proxy_is_away_while_a_call_ends", olssoo::the_proxy_is_away_while_a_call_ends),
     ]
 }
 

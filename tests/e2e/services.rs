@@ -7,8 +7,12 @@ use crate::gateway::Site;
 use crate::office::{Office, console_says, text};
 use crate::phone::{Call, Phone};
 
-/// The dialplan of the lab, as a site would configure it.
 fn site() -> Site {
+    with_dialplan(Site::plain())
+}
+
+/// The dialplan of the lab, as a site would configure it.
+pub(crate) fn with_dialplan(site: Site) -> Site {
     [
         "dial_context = \"phones\"",
         "pickup = \"*8{to}\"",
@@ -18,7 +22,7 @@ fn site() -> Site {
         "forward_no_answer = \"*99{to}\"", // there is no such extension
     ]
     .into_iter()
-    .fold(Site::plain(), Site::link_key)
+    .fold(site, Site::link_key)
 }
 
 async fn open() -> Office {
@@ -41,7 +45,10 @@ fn device_event(event: &Value, kind: &str, device: &str) -> bool {
 }
 
 pub(crate) async fn a_service_makes_a_call() {
-    let mut office = open().await;
+    makes_a_call(open().await).await;
+}
+
+pub(crate) async fn makes_a_call(mut office: Office) {
     let [front, back] = office.phones(["0101", "0102"]).await;
 
     let wish = json!({"device": "0101", "to": "0102", "caller_name": "Front", "caller_number": "0101"});
@@ -82,7 +89,10 @@ pub(crate) async fn a_call_that_cannot_be_made_says_why() {
 }
 
 pub(crate) async fn a_service_ends_calls() {
-    let mut office = open().await;
+    ends_calls(open().await).await;
+}
+
+pub(crate) async fn ends_calls(mut office: Office) {
     let [front, back, third] = office.phones(["0101", "0102", "0103"]).await;
 
     // A ringing call is refused.
@@ -149,7 +159,10 @@ async fn consults(office: &Office, third: &Phone) -> Call {
 }
 
 pub(crate) async fn a_service_transfers_a_call_after_asking() {
-    let mut office = open().await;
+    transfers_after_asking(open().await).await;
+}
+
+pub(crate) async fn transfers_after_asking(mut office: Office) {
     let [front, back, third] = office.phones(["0101", "0102", "0103"]).await;
     let (call, answered) = talk(&office, &front, &back, ["0101", "0102"]).await;
     let asked = consults(&office, &third).await;
@@ -233,7 +246,10 @@ async fn room_has(office: &Office, members: usize) {
 }
 
 pub(crate) async fn a_service_makes_a_conference() {
-    let mut office = open().await;
+    makes_a_conference(open().await).await;
+}
+
+pub(crate) async fn makes_a_conference(mut office: Office) {
     let [front, back, third, fourth] = office.phones(["0101", "0102", "0103", "0104"]).await;
     let [call, held, talking, asked] = two_calls(&office, [&front, &back, &third]).await;
 
@@ -271,7 +287,10 @@ pub(crate) async fn a_consultation_becomes_a_conference() {
 }
 
 pub(crate) async fn a_service_joins_a_call() {
-    let mut office = open().await;
+    joins_a_call(open().await).await;
+}
+
+pub(crate) async fn joins_a_call(mut office: Office) {
     let [front, back, third] = office.phones(["0101", "0102", "0103"]).await;
     let (call, _answered) = talk(&office, &front, &back, ["0101", "0102"]).await;
 
@@ -291,7 +310,10 @@ pub(crate) async fn a_service_joins_a_call() {
 }
 
 pub(crate) async fn a_service_sets_agents() {
-    let mut office = open().await;
+    sets_agents(open().await).await;
+}
+
+pub(crate) async fn sets_agents(mut office: Office) {
     let [_five, _six] = office.phones(["0105", "0106"]).await;
     let gateway = &office.gateway;
 
@@ -324,7 +346,10 @@ pub(crate) async fn a_service_sets_agents() {
 }
 
 pub(crate) async fn a_service_records() {
-    let mut office = open().await;
+    records(open().await).await;
+}
+
+pub(crate) async fn records(mut office: Office) {
     let [front, back] = office.phones(["0101", "0102"]).await;
     let (call, _answered) = talk(&office, &front, &back, ["0101", "0102"]).await;
 
@@ -341,7 +366,10 @@ pub(crate) async fn a_service_records() {
 }
 
 pub(crate) async fn a_service_tells_of_devices_and_calls() {
-    let mut office = open().await;
+    tells_of_devices_and_calls(open().await).await;
+}
+
+pub(crate) async fn tells_of_devices_and_calls(mut office: Office) {
     let [front, back] = office.phones(["0101", "0102"]).await;
     let (call, _answered) = talk(&office, &front, &back, ["0101", "0102"]).await;
 
@@ -395,7 +423,10 @@ pub(crate) async fn a_service_sends_any_action() {
 }
 
 pub(crate) async fn codes_of_the_dialplan_are_services() {
-    let mut office = open().await;
+    dials_codes(open().await).await;
+}
+
+pub(crate) async fn dials_codes(mut office: Office) {
     let [front, back, third] = office.phones(["0101", "0102", "0103"]).await;
 
     // 0103 takes the call that rings at 0102.

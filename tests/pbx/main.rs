@@ -13,6 +13,7 @@ mod gateway;
 mod http;
 mod nexuscube;
 mod openvox;
+mod olssoo;
 mod services;
 
 use std::future::Future;

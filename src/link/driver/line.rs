@@ -236,7 +236,7 @@ fn no_handshake(error: Error) -> Down {
                  server wants in `headers` or `subprotocol`"
             );
             match status.as_u16() {
-                401 | 403 => Down::Refused { said: format!("HTTP {status}") },
+                401 | 403 => Down::Refused { said: format!("HTTP {status} to the handshake; check `headers`") },
                 500..=599 => Down::Unreachable { found: format!("the server answered HTTP {status}") },
                 _ => Down::Misbehaved { found },
             }

@@ -168,10 +168,13 @@ impl RestSide {
             .filter(|(_, asked)| asked.until().is_some_and(|until| until <= now))
             .map(|(id, _)| *id)
             .collect();
-        for asked in over.into_iter().filter_map(|id| self.asked.remove(&id)) {
+        for id in over {
+            let Some(asked) = self.asked.remove(&id) else { continue };
             out.extend(match asked {
                 Asked::Call(calling) if calling.accepted.is_some() => Some(calling.served()),
                 Asked::Call(Calling { id, .. }) | Asked::History { id, .. } => {
+                    // The driver says the same of the request, at the same time; whichever comes first counts.
+                    self.warn(&HttpFailed::Deadline(self.deadline).to_string());
                     Some(served(id, Err(ServiceFault::Deadline)))
                 }
                 Asked::Plan => None,

@@ -61,6 +61,8 @@ pub struct Session {
 struct Connection {
     proxied: bool,
     up: bool,
+    /// The PBX said anything at all.
+    spoke: bool,
     /// When the WebSocket's own ping was last sent and answered.
     pinged: Option<Instant>,
     ponged: Option<Instant>,
@@ -206,10 +208,19 @@ impl Session {
         self.outputs.push_back(Output::Send(self.encoding.encode(&action)));
     }
 
-    /// Whose silence it is: the proxy's too, or only that of the AMI behind it.
+    /// Whose silence it is: the proxy's too, or only that of the AMI behind it; or that of a door of another kind.
     fn seen_from_outside(&self, down: Down) -> Down {
-        let Connection { proxied, pinged, ponged, .. } = self.connection;
+        let Connection { proxied, spoke, pinged, ponged, .. } = self.connection;
         match down {
+            // A WebSocket server waits for the client to speak first, as AMI does not.
+            Down::Silent { after } if !proxied && !spoke => {
+                let waited = after.as_secs();
+                let found = format!(
+                    "expected AMI's banner, found nothing for {waited} s; if this is the proxy's WebSocket, its \
+                     address begins with ws:// or wss://"
+                );
+                Down::Misbehaved { found }
+            }
             Down::Silent { after } if proxied && pinged.is_some() && ponged >= pinged => {
                 Down::SilentBehindProxy { after }
             }
@@ -245,6 +256,7 @@ impl crate::link::Session for Session {
     }
 
     fn handle_bytes(&mut self, bytes: &[u8], now: Instant) {
+        self.connection.spoke = true;
         match self.connection.proxied {
             true => self.handle_frame(bytes, now),
             false => crate::link::Session::handle_bytes(&mut self.asterisk, bytes, now),

@@ -449,7 +449,9 @@ async fn services_that_are_ami_actions_are_done() {
     assert_eq!(ask("Atxfer", &format!(r#"{},"Exten":"0104""#, on(&caller))).await, "Success");
     let views = place.office.look(|pbx, _| pbx.calls());
     assert!(views[0].held && views[1].called == ["0104"], "{views:?}");
-    place.office.office(|pbx, at| pbx.cancel(views[1].id, at).and_then(|()| pbx.unhold(call, "0101"))).unwrap();
+    assert_eq!(ask("CancelAtxfer", &on(&caller)).await, "Success");
+    let views = place.office.look(|pbx, _| pbx.calls());
+    assert!(views.len() == 1 && !views[0].held, "back with whom it held: {views:?}");
     let other = place.office.look(|pbx, _| pbx.channel_names()).into_iter().find(|name| *name != caller).unwrap();
     let both = format!(r#"{},"ExtraChannel":"{other}","Exten":"800","Context":"phones","Priority":"1""#, on(&caller));
     assert_eq!(ask("Redirect", &both).await, "Success");

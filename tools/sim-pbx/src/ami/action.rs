@@ -28,6 +28,10 @@ pub(crate) struct Listing {
 #[derive(Debug)]
 enum Item {
     Endpoint(String),
+    EndpointDetail(String),
+    AuthDetail(String),
+    AorDetail(String),
+    ContactDetail(String),
     Contact(String),
     Device(String),
     Extension(String),
@@ -57,6 +61,7 @@ impl AmiPbx {
                     now,
                 );
             }
+            "pjsipshowendpoint" => self.show_endpoint(id, request, now),
             "pjsipshowcontacts" => {
                 let registered = self.phones.iter().filter(|(_, endpoint)| endpoint.registered && !endpoint.is_trunk);
                 let items = registered.map(|(number, _)| Item::Contact(number.clone())).collect();
@@ -134,7 +139,12 @@ impl AmiPbx {
             }
             "queueadd" => {
                 let name = request.value("MemberName").unwrap_or(request.text("Interface")).to_owned();
+                let paused = request.text("Paused").eq_ignore_ascii_case("true");
                 match self.add_member(request.text("Queue"), interface(request), &name, now) {
+                    Ok(()) if paused => {
+                        self.pause(request.value("Queue"), interface(request), true, "", now).ok();
+                        self.success(id, action_id, "Added interface to queue");
+                    }
                     Ok(()) => self.success(id, action_id, "Added interface to queue"),
                     Err(Refused::NoSuchQueue) => {
                         self.error(id, action_id, "Unable to add interface to queue: No such queue");
@@ -157,6 +167,24 @@ impl AmiPbx {
                 self.error(id, action_id, &text);
             }
         }
+    }
+
+    /// One endpoint and what belongs to it.
+    fn show_endpoint(&mut self, id: SessionId, request: &Request, now: Duration) {
+        let number = request.text("Endpoint").to_owned();
+        let Some(endpoint) = self.phones.get(&number) else {
+            let text = format!("Unable to retrieve endpoint {number}");
+            return self.error(id, request.value("ActionID"), &text);
+        };
+        let mut items = VecDeque::from([Item::EndpointDetail(number.clone())]);
+        if !endpoint.is_trunk {
+            items.extend([Item::AuthDetail(number.clone()), Item::AorDetail(number.clone())]);
+        }
+        if endpoint.registered {
+            items.push_back(Item::ContactDetail(number));
+        }
+        let text = "Following are Events for each object associated with the Endpoint";
+        self.list(id, request, text, "EndpointDetailComplete", items, now);
     }
 
     fn list(
@@ -232,6 +260,36 @@ impl AmiPbx {
         };
         Some(match item {
             Item::Endpoint(number) => self.endpoint_item(named("EndpointList"), number)?,
+            Item::EndpointDetail(number) => self.endpoint_item(named("EndpointDetail"), number)?,
+            Item::AuthDetail(number) => {
+                let mut message = named("AuthDetail");
+                message.line("ObjectType", "auth");
+                message.line("ObjectName", format_args!("{}{number}", self.office.accent.auth_prefix));
+                message.line("Username", number);
+                message.line("Password", format_args!("pw-{number}"));
+                message.line("EndpointName", number);
+                message
+            }
+            Item::AorDetail(number) => {
+                let endpoint = self.phones.get(number)?;
+                let mut message = named("AorDetail");
+                message.line("ObjectType", "aor");
+                message.line("ObjectName", number);
+                message.line("MaxContacts", 1);
+                message.line("TotalContacts", u8::from(endpoint.registered));
+                message.line("EndpointName", number);
+                message
+            }
+            Item::ContactDetail(number) => {
+                let endpoint = self.phones.get(number)?;
+                let mut message = named("ContactStatusDetail");
+                message.line("AOR", number);
+                message.line("URI", self.uri(endpoint, number));
+                message.line("Status", "Reachable");
+                message.line("RoundtripUsec", 400);
+                message.line("EndpointName", number);
+                message
+            }
             Item::Contact(number) => self.contact_item(named("ContactList"), number, now)?,
             Item::Device(device) => {
                 let mut message = named("DeviceStateChange");

@@ -175,6 +175,9 @@ impl AmiPbx {
     pub(crate) fn route(&mut self, id: CallId, channel: ChannelKey, to: &str, now: Duration) {
         let to = self.extension_of(to).to_owned();
         let to = to.as_str();
+        if self.dialled_code(id, channel, to, now) {
+            return;
+        }
         if let Some(queue) = self.queues.iter().position(|queue| queue.plan.number == to) {
             self.pick_up(channel, to);
             self.join_queue(id, queue, to, 2, now);
@@ -280,7 +283,7 @@ impl AmiPbx {
             Phase::Waiting { .. } => self.answer_in_queue(id, leg, now),
             _ => return Err(Refused::WrongState),
         }
-        self.settle();
+        self.settle_consultations(now);
         Ok(())
     }
 
@@ -309,7 +312,7 @@ impl AmiPbx {
         if alone {
             self.nobody_left(id, &BUSY, now);
         }
-        self.settle();
+        self.settle_consultations(now);
         Ok(())
     }
 
@@ -324,7 +327,7 @@ impl AmiPbx {
             Phase::Originating(_) => self.originator_gone(id, "NOANSWER", 19, "User alerting, no answer"),
             _ => return Err(Refused::WrongState),
         }
-        self.settle();
+        self.settle_consultations(now);
         Ok(())
     }
 
@@ -355,13 +358,16 @@ impl AmiPbx {
             Phase::Originating(_) => self.originator_gone(id, "CANCEL", 16, "Normal Clearing"),
             _ => return Err(Refused::WrongState),
         }
-        self.settle();
+        self.settle_consultations(now);
         Ok(())
     }
 
     /// A party of the call puts the phone down, whatever stage the call is in.
     pub fn hang_up(&mut self, id: CallId, endpoint: &str, now: Duration) -> Result<(), Refused> {
         let key = self.channel_of(id, endpoint)?;
+        if self.complete_consultation(id, key, now) {
+            return Ok(());
+        }
         let call = self.calls.get(&id).ok_or(Refused::NoSuchCall)?;
         let is_caller = key == call.caller;
         match &call.phase {
@@ -373,7 +379,7 @@ impl AmiPbx {
             Phase::Conference { .. } => self.leave_conference(id),
             Phase::Tone { .. } | Phase::Application => self.end_tone(id),
         }
-        self.settle();
+        self.settle_consultations(now);
         Ok(())
     }
 
@@ -401,7 +407,7 @@ impl AmiPbx {
                 None => {}
             }
         }
-        self.settle();
+        self.settle_consultations(now);
     }
 
     // ---- what an observer may ask --------------------------------------------------------------

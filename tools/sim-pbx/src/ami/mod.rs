@@ -11,7 +11,9 @@
 
 mod action;
 mod call;
+mod code;
 mod conference;
+mod consult;
 mod day;
 mod device;
 mod dial;

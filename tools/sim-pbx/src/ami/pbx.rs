@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::call::{Call, CallId, Refused};
+use super::consult::Consultation;
 use super::device::{DeviceState, combined};
 use super::office::Office;
 use super::queue::Queue;
@@ -32,6 +33,10 @@ pub struct AmiPbx {
     /// Parking space → call.
     pub(crate) parked: BTreeMap<u16, CallId>,
     pub(crate) parking_bridge: Option<BridgeKey>,
+    /// By the call whose one side asks somebody.
+    pub(crate) consultations: BTreeMap<CallId, Consultation>,
+    /// Telephone → where its calls go.
+    pub(crate) forwarding: BTreeMap<String, String>,
     pub(crate) boot: Boot,
     pub(crate) started_at: Duration,
     pub(crate) channels_made: u64,
@@ -199,6 +204,8 @@ impl AmiPbx {
             told: Vec::new(),
             parked: BTreeMap::new(),
             parking_bridge: None,
+            consultations: BTreeMap::new(),
+            forwarding: BTreeMap::new(),
             boot: Boot::Done,
             started_at: Duration::ZERO,
             channels_made: 0,
@@ -292,6 +299,7 @@ impl AmiPbx {
         self.go_on_booting(now);
         self.sessions_due(now);
         self.calls_due(now);
+        self.settle_consultations(now);
         self.report_rtcp(now);
         self.serve_queues(now);
         self.settle();

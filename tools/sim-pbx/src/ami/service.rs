@@ -2,12 +2,13 @@
 //!
 //! Source: the recordings `originate-*`, `errors`, `dtmf`, `bridge-two-calls`, `command-output` of Asterisk 22; where
 //! none has an action, the reference (protocol 5.2, 5.3) and a plain `Success`.
-//! Not supported: `Originate` without `Async`, which is done as if it had it; `Atxfer` holds the call and dials, and
-//! [`AmiPbx::attended_transfer`] completes it; recording, digits, texts and variables leave no trace but the answer.
+//! Not supported: `Originate` without `Async`, which is done as if it had it; recording, digits, texts and variables
+//! leave no trace but the answer.
 
 use std::time::Duration;
 
 use super::call::{Call, CallId, Phase, Refused};
+use super::device::DeviceState;
 use super::originate::{Asked, Target, Wish};
 use super::pbx::{AmiPbx, Party};
 use super::session::{Request, SessionId};
@@ -19,9 +20,13 @@ impl AmiPbx {
     pub(crate) fn serve_call(&mut self, id: SessionId, action: &str, request: &Request, now: Duration) -> bool {
         match action {
             "originate" => self.originate(id, request, now),
-            "redirect" | "blindtransfer" => self.redirect(id, request, now),
+            "redirect" => self.redirect(id, request, now),
+            "blindtransfer" => self.blind_transfer_request(id, request, now),
             "atxfer" => self.consult(id, request, now),
+            "cancelatxfer" => self.cancel_consultation(id, request, now),
+            "bridge" => self.bridge_request(id, request, now),
             "park" => self.park_request(id, request, now),
+            "setvar" if custom_state(request).is_some() => self.set_custom_state(id, request),
             "mixmonitor" | "stopmixmonitor" | "monitor" | "stopmonitor" | "muteaudio" | "sendtext" | "setvar" => {
                 self.on_channel(id, request, "Success");
             }
@@ -57,6 +62,12 @@ impl AmiPbx {
             exten: request.text("Exten").into(),
         };
         let shown = request.value("CallerID").map(caller_id);
+        if channel.starts_with("Local/") {
+            let (name, number) = request.value("CallerID").map(caller_id).unwrap_or_default();
+            let shown = Party { number: number.into(), name: name.into() };
+            self.success(id, action_id, "Originate successfully queued");
+            return self.dial_by_local(channel, &shown, &asked, now);
+        }
         let wish = Wish {
             caller: phone,
             to,
@@ -99,6 +110,18 @@ impl AmiPbx {
         }
     }
 
+    /// The channel named is the one that transfers and is out.
+    fn blind_transfer_request(&mut self, id: SessionId, request: &Request, now: Duration) {
+        let action_id = request.value("ActionID");
+        let Some((call, endpoint)) = self.call_with(request.text("Channel")) else {
+            return self.error(id, action_id, "No such channel");
+        };
+        match self.blind_transfer(call, &endpoint, request.text("Exten"), now) {
+            Ok(()) => self.success(id, action_id, "Transfer succeeded"),
+            Err(_) => self.error(id, action_id, "Transfer invalid"),
+        }
+    }
+
     /// Both sides of a talk leave it for `exten`, each as a call of its own.
     fn redirect_both(&mut self, id: CallId, exten: &str, now: Duration) -> Result<(), Refused> {
         if self.calls.len() >= CALLS_MAX {
@@ -129,18 +152,6 @@ impl AmiPbx {
             self.begin_wrap_up(&served, now);
         }
         Ok(())
-    }
-
-    fn consult(&mut self, id: SessionId, request: &Request, now: Duration) {
-        let action_id = request.value("ActionID");
-        let Some((call, endpoint)) = self.call_with(request.text("Channel")) else {
-            return self.error(id, action_id, "Channel specified does not exist");
-        };
-        let consulted = self.hold(call, &endpoint).and_then(|()| self.call(&endpoint, request.text("Exten"), now));
-        match consulted {
-            Ok(_) => self.success(id, action_id, "Atxfer successfully queued"),
-            Err(_) => self.error(id, action_id, "Atxfer failed"),
-        }
     }
 
     fn park_request(&mut self, id: SessionId, request: &Request, now: Duration) {
@@ -174,17 +185,31 @@ impl AmiPbx {
         if !wanted.is_empty() && !self.channels.values().any(|channel| channel.name == wanted) {
             return self.error(id, action_id, "No such channel");
         }
+        let state = custom_state(request).map(|number| match self.disturbs_not(number) {
+            true => DeviceState::InUse,
+            false => DeviceState::NotInUse,
+        });
         let mut message = Message::response("Success", action_id);
         message.line("Variable", request.text("Variable"));
-        message.line("Value", "");
+        message.line("Value", state.map_or("", DeviceState::word));
         self.reply(id, message);
+    }
+
+    /// The custom device state of do-not-disturb; of any other nothing is known.
+    fn set_custom_state(&mut self, id: SessionId, request: &Request) {
+        let on = request.text("Value").eq_ignore_ascii_case("INUSE");
+        if let Some(number) = custom_state(request) {
+            let endpoint = self.endpoint_of(number).to_owned();
+            self.do_not_disturb(&endpoint, on).ok();
+        }
+        self.success(id, request.value("ActionID"), "Variable Set");
     }
 
     fn extension_request(&mut self, id: SessionId, request: &Request) {
         let exten = request.text("Exten");
         let endpoint = self.endpoint_of(exten).to_owned();
         let state = self.phones.contains_key(&endpoint).then(|| self.extension_state(&endpoint)).flatten();
-        let (status, text) = state.map_or((-1, "Unknown"), super::DeviceState::extension);
+        let (status, text) = state.map_or((-1, "Unknown"), DeviceState::extension);
         let hint = if state.is_some() { format!("PJSIP/{endpoint}&Custom:DND{endpoint}") } else { String::new() };
         let mut message = Message::response("Success", request.value("ActionID"));
         message.line("Message", "Extension Status");
@@ -255,6 +280,11 @@ impl AmiPbx {
         }
         self.reply(id, message);
     }
+}
+
+/// `DEVICE_STATE(Custom:DND0103)` → `0103`.
+fn custom_state(request: &Request) -> Option<&str> {
+    request.text("Variable").strip_prefix("DEVICE_STATE(Custom:DND")?.strip_suffix(')')
 }
 
 /// `Click To Call <0102>` → name and number.
