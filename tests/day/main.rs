@@ -10,5 +10,5 @@
 mod ami;
 mod house;
 mod nexuscube;
-mod openvox;
 mod olssoo;
+mod openvox;

@@ -12,8 +12,8 @@ mod gateway;
 #[allow(dead_code, reason = "shared")]
 mod http;
 mod nexuscube;
-mod openvox;
 mod olssoo;
+mod openvox;
 mod services;
 
 use std::future::Future;

@@ -394,6 +394,12 @@ impl Session {
                     self.snapshot_failed("more events than can be kept came before its lists were complete", now);
                 }
             }
+            // A PBX that booted behind a proxy has forgotten every call: that is asked for without the usual pause.
+            (State::Live { .. }, b"FullyBooted") => {
+                self.model.handle_event(message, now, &mut self.events);
+                self.tell();
+                self.begin_snapshot(now);
+            }
             (State::Live { .. } | State::Goodbye { .. }, _) => {
                 self.resync_asked |= restarted;
                 self.model.handle_event(message, now, &mut self.events);
