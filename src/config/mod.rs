@@ -23,7 +23,7 @@ mod units;
 pub use fault::{Fault, Problem};
 pub use file::load;
 pub use link::{
-    Account, ActionForm, Address, AgentNames, AmiLink, AmiServices, ClientCert, ControlApi, Dialect, Link, Login, Net,
+    Account, ActionForm, Address, AgentNames, AmiLink, AmiServices, ClientCert, ControlApi, Dialect, Link, Login,
     OPENVOX_SERVICES, OlssooLink, OpenvoxControl, OpenvoxLink, Rest, RestForm, Scheme, TlsSettings, is_service_path,
 };
 pub use link::{AgentsOverReconnects, ManualIn, NexuscubeLink, Parties, Pongs, Resync};

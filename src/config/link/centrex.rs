@@ -2,12 +2,12 @@
 //!
 //! Source: the protocol document, sections 2 and 3; each `A…` is an assumption of its register, with that default.
 
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::tz::Offset;
 
+use super::network::{self, Network};
 use super::{Account, Address, NAME_CHARS, Places, Scheme, account, address, names};
 use crate::config::fault::{Problem, nearest};
 use crate::config::reader::{Item, Section};
@@ -113,44 +113,6 @@ pub struct CentrexJson {
     pub allow: Vec<Network>,
     /// `path_secret`: the path that reports must be posted to. Default any path.
     pub path_secret: Option<Secret>,
-}
-
-/// Addresses that begin alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    first: IpAddr,
-    bits: u8,
-}
-
-impl Network {
-    pub fn parse(text: &str) -> Option<Self> {
-        let (first, bits) = match text.split_once('/') {
-            Some((first, bits)) => (first, Some(bits)),
-            None => (text, None),
-        };
-        let first: IpAddr = first.parse().ok()?;
-        let whole = if first.is_ipv4() { 32 } else { 128 };
-        let bits = match bits {
-            Some(bits) if bits.bytes().all(|digit| digit.is_ascii_digit()) => bits.parse().ok()?,
-            Some(_) => return None,
-            None => whole,
-        };
-        (bits <= whole).then_some(Self { first, bits })
-    }
-
-    pub fn contains(&self, address: IpAddr) -> bool {
-        // An IPv4 peer of a socket for both comes as an IPv6 address.
-        let (shift, first, address) = match (self.first.to_canonical(), address.to_canonical()) {
-            (IpAddr::V4(first), IpAddr::V4(address)) => {
-                (32_u32.saturating_sub(self.bits.into()), u128::from(first.to_bits()), u128::from(address.to_bits()))
-            }
-            (IpAddr::V6(first), IpAddr::V6(address)) => {
-                (128_u32.saturating_sub(self.bits.into()), first.to_bits(), address.to_bits())
-            }
-            _ => return false,
-        };
-        first.checked_shr(shift) == address.checked_shr(shift)
-    }
 }
 
 const HEARTBEAT_MAX: Duration = Duration::from_secs(30);
@@ -546,15 +508,7 @@ fn pattern(text: &str) -> Option<(String, String)> {
 // ---- republished events ------------------------------------------------------------------------
 
 fn json(section: &Section<'_>, places: &Places<'_>) -> Option<CentrexJson> {
-    let allow = names(section, "allow", "addresses or networks").and_then(|texts| {
-        let networks: Option<Vec<Network>> = texts.iter().map(|text| Network::parse(text)).collect();
-        if networks.is_none()
-            && let Some(item) = section.item("allow")
-        {
-            item.expected("addresses or networks, such as \"10.0.4.0/24\"");
-        }
-        networks
-    });
+    let allow = network::allow(section);
     let secrets = ["path_secret", "path_secret_file", "path_secret_env"];
     let path_secret = match secrets.iter().any(|name| section.has(name)) {
         true => section.secret(secrets).map(Some),
@@ -655,20 +609,5 @@ mod tests {
         assert_eq!(KEYS[*API_KEYS.start()], "login_with");
         assert_eq!(KEYS.len(), API_KEYS.end() + 1);
         assert!(JSON_KEYS.iter().all(|key| KEYS.contains(key)));
-    }
-
-    #[test]
-    fn a_network_holds_what_begins_like_it() {
-        let network = |text| Network::parse(text).unwrap();
-        assert!(network("10.0.4.0/24").contains("10.0.4.255".parse().unwrap()));
-        assert!(!network("10.0.4.0/24").contains("10.0.5.0".parse().unwrap()));
-        assert!(network("0.0.0.0/0").contains("203.0.113.9".parse().unwrap()));
-        assert!(!network("0.0.0.0/0").contains("::1".parse().unwrap()));
-        assert!(network("10.0.4.7").contains("::ffff:10.0.4.7".parse().unwrap()));
-        assert!(network("fd00::/8").contains("fd12::1".parse().unwrap()));
-        assert!(network("::/0").contains("2001:db8::1".parse().unwrap()));
-        for bad in ["", "10.0.4.0/33", "10.0.4/24", "10.0.4.0/-1", "10.0.4.0/+8", "host"] {
-            assert_eq!(Network::parse(bad), None, "{bad}");
-        }
     }
 }

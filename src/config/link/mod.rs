@@ -8,16 +8,18 @@
 mod address;
 mod ami;
 mod centrex;
+mod network;
 mod nexuscube;
 mod olssoo;
 mod openvox;
 
 pub use address::{Address, Scheme};
 pub use ami::{AgentNames, AmiLink, AmiServices, Login};
-pub use centrex::{CentrexApi, CentrexForm, CentrexJson, CentrexLink, HistoryDates, HistorySeconds, Network, Oam};
+pub use centrex::{CentrexApi, CentrexForm, CentrexJson, CentrexLink, HistoryDates, HistorySeconds, Oam};
+pub use network::Network;
 pub use nexuscube::{AgentsOverReconnects, ManualIn, NexuscubeLink, Parties, Pongs, Resync};
 pub use olssoo::{ActionForm, OlssooLink, Rest, RestForm};
-pub use openvox::{ControlApi, Net, OpenvoxControl, OpenvoxLink, SERVICES as OPENVOX_SERVICES, is_service_path};
+pub use openvox::{ControlApi, OpenvoxControl, OpenvoxLink, SERVICES as OPENVOX_SERVICES, is_service_path};
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;

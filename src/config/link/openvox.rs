@@ -1,10 +1,10 @@
 //! What a site may set about an OpenVox or Yeastar PBX: who may report, how reports are understood, the control API.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::network::{self, Network};
 use super::{Account, Address, NAME_CHARS, Places, Scheme, account, address};
 use crate::config::fault::{Problem, nearest};
 use crate::config::reader::{Item, Section};
@@ -20,7 +20,7 @@ pub struct OpenvoxLink {
     pub require_serial: bool,
     /// `allow` (A26): addresses (`10.0.4.2`) and networks (`10.0.4.0/24`) that may report. Default: any. Needed beside
     /// a `listen` that is not loopback, unless `path_secret` is given.
-    pub allow: Vec<Net>,
+    pub allow: Vec<Network>,
     /// `path_secret` (A26): the last part of the path that every report must name. Default none.
     pub path_secret: Option<Secret>,
     /// `accept_no_target` (A27): whether reports to `/`, or without any target, are taken. Default true. A
@@ -79,13 +79,6 @@ pub enum ControlApi {
     Openvox,
     Yeastar,
     YeastarV2,
-}
-
-/// An address, or a network of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Net {
-    address: IpAddr,
-    bits: u8,
 }
 
 /// The control API's services by our names, with the path of each. Login, heartbeat, logout, query, dialling, hanging
@@ -163,43 +156,13 @@ impl OpenvoxLink {
     }
 }
 
-impl Net {
-    pub fn contains(&self, peer: IpAddr) -> bool {
-        match (self.address, peer.to_canonical()) {
-            (IpAddr::V4(net), IpAddr::V4(peer)) => same_bits(net.to_bits(), peer.to_bits(), 32, self.bits),
-            (IpAddr::V6(net), IpAddr::V6(peer)) => same_bits(net.to_bits(), peer.to_bits(), 128, self.bits),
-            _ => false,
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
-        let address: IpAddr = address.parse().ok()?;
-        let address = address.to_canonical();
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = match bits {
-            None => most,
-            Some(bits) if bits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                bits.parse().ok().filter(|bits| *bits <= most)?
-            }
-            Some(_) => return None,
-        };
-        Some(Self { address, bits })
-    }
-}
-
-fn same_bits<T: Into<u128>>(one: T, other: T, width: u32, bits: u8) -> bool {
-    let differ: u128 = one.into() ^ other.into();
-    differ.checked_shr(width - u32::from(bits)).unwrap_or(0) == 0
-}
-
 pub(super) fn read(section: &Section<'_>, places: &Places<'_>) -> Option<OpenvoxLink> {
     let serial = section.item("serial").map_or(Some(None), |item| item.words(NAME_CHARS).map(Some));
     let require_serial = section.item("require_serial").map_or(Some(false), |item| item.boolean());
     if require_serial == Some(true) && !section.has("serial") {
         section.missing("serial", "the serial number that require_serial asks for");
     }
-    let allow = allow(section);
+    let allow = network::allow(section);
     let path_secret = path_secret(section);
     guarded(section, places);
     let accept_no_target = section.item("accept_no_target").map_or(Some(true), |item| item.boolean());
@@ -261,19 +224,6 @@ fn guarded(section: &Section<'_>, places: &Places<'_>) {
             item.fault(Problem::Conflict { what });
         }
     }
-}
-
-fn allow(section: &Section<'_>) -> Option<Vec<Net>> {
-    const OF: &str = "addresses or networks";
-    let Some(item) = section.item("allow") else { return Some(Vec::new()) };
-    let items = item.list(OF)?;
-    if items.is_empty() {
-        item.expected(format!("a list of {OF}, with one at least"));
-        return None;
-    }
-    let expected = r#"an IP address or a network, such as "10.0.4.2" or "10.0.4.0/24""#;
-    let nets: Vec<Option<Net>> = items.iter().map(|item| item.parsed(expected, Net::parse)).collect();
-    nets.into_iter().collect()
 }
 
 fn path_secret(section: &Section<'_>) -> Option<Option<Secret>> {
@@ -396,21 +346,6 @@ fn is_service_path_part(part: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_network_holds_its_addresses_and_no_others() {
-        let net = Net::parse("10.0.4.0/24").unwrap();
-        assert!(net.contains("10.0.4.255".parse().unwrap()));
-        assert!(net.contains("::ffff:10.0.4.1".parse().unwrap()), "a socket of both families");
-        assert!(!net.contains("10.0.5.0".parse().unwrap()));
-        assert!(!net.contains("::1".parse().unwrap()));
-        assert!(Net::parse("0.0.0.0/0").unwrap().contains("203.0.113.9".parse().unwrap()));
-        assert!(Net::parse("fd00::/8").unwrap().contains("fd12::1".parse().unwrap()));
-        assert!(!Net::parse("10.0.4.2").unwrap().contains("10.0.4.3".parse().unwrap()));
-        for bad in ["10.0.4.0/33", "10.0.4.0/", "10.0.4.0/+8", "10.0.4", "", "x/8"] {
-            assert_eq!(Net::parse(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn a_services_path_stays_in_its_place() {
