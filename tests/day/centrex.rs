@@ -33,7 +33,8 @@ struct Centrex {
 impl Centrex {
     fn new(seed: u64, convention: Convention) -> Self {
         let office = Desks { convention, ..Desks::demo() };
-        let watched = office.extensions.iter().map(|one| one.short.clone()).filter(|short| !ME.ends_with(short.as_str()));
+        let watched =
+            office.extensions.iter().map(|one| one.short.clone()).filter(|short| !ME.ends_with(short.as_str()));
         let watched = watched.collect();
         let day = Day::new(seed, PACE, Duration::ZERO);
         let pbx = CentrexPbx::new(office, Wire::default(), seed);
@@ -44,7 +45,9 @@ impl Centrex {
 impl Office for Centrex {
     fn link(&self) -> String {
         let watch = &self.watched;
-        format!("dialect = \"centrex\"\naddresses = [\"tcp://pbx\"]\nuser = \"{ME}\"\nsecret = \"1234\"\nwatch = {watch:?}")
+        format!(
+            "dialect = \"centrex\"\naddresses = [\"tcp://pbx\"]\nuser = \"{ME}\"\nsecret = \"1234\"\nwatch = {watch:?}"
+        )
     }
 
     fn serve(&self, _: &Address, stream: DuplexStream) -> BoxFuture<'static, ()> {

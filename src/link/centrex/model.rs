@@ -191,7 +191,8 @@ impl Model {
             }
             Kind::LoginResult => {
                 // Whose login is republished is there, and has the calls that are known of it.
-                let accepted = message.get("STATUS").and_then(|status| status.parse::<i64>().ok()).is_some_and(|it| it >= 1);
+                let accepted =
+                    message.get("STATUS").and_then(|status| status.parse::<i64>().ok()).is_some_and(|it| it >= 1);
                 self.seen.extend(message.get("EXTEN").filter(|_| accepted).map(DeviceId::new));
                 false
             }

@@ -330,7 +330,7 @@ async fn a_push_that_strict_refuses_is_answered_with_the_position() {
     gateway.feed(0, "").of("link.resynced", LINK).await;
     let broken = "{\"RespType\":\"X\",\n\"Result\":\"CDREVENT\n|\nCHANNEL:SIP/1\"}";
     let (status, said) = post(addr, "POST /", broken).await;
-    assert!(status == 400 && said.contains("line 2, column"), "{status} {said}");
+    assert!(status == 400 && said.contains("line 3, column 1: control character"), "{status} {said}");
     let escaped = "{\"RespType\":\"X\",\n\"Result\":\"CDREVENT\\n|CHANNEL:SIP/1\"}";
     let (status, said) = post(addr, "POST /", escaped).await;
     assert!(status == 400 && said.contains("line 2, column 1: `Result`, character"), "{status} {said}");

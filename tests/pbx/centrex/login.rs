@@ -10,7 +10,11 @@ use crate::awaited;
 use crate::gateway::Gateway;
 
 /// A gateway that does not get in: what it says of it, and the event.
-async fn kept_out(wire: Wire, site: impl Fn(std::net::SocketAddr) -> String, word: &str) -> (String, serde_json::Value) {
+async fn kept_out(
+    wire: Wire,
+    site: impl Fn(std::net::SocketAddr) -> String,
+    word: &str,
+) -> (String, serde_json::Value) {
     let pbx = Server::start(loopback(), manual(), wire, Faults::default()).await.unwrap();
     let gateway = Gateway::started(&(site(pbx.addr) + &lamp("me", "3321"))).await;
     let line = gateway.line_with(&["link office", word]).await;

@@ -197,7 +197,7 @@ async fn a_pbx_that_misbehaves_costs_its_own_link_alone() {
     let healthy = Server::start(loopback(), manual(), Wire::default(), Faults::default()).await.unwrap();
     let beside = link(healthy.addr, "3322", "").replace("[links.office]", "[links.beside]");
     let pbx = Server::start(loopback(), manual(), Wire::default(), Faults::default()).await.unwrap();
-    let mut house = House::at(pbx, "3321", "heartbeat = \"1s\"\nsilence = \"5s\"\npoll = \"5s\"", &beside).await;
+    let mut house = House::at(pbx, "3321", "deadline = \"3s\"", &beside).await;
     let troubles = [
         Trouble::Drop,
         Trouble::CutInFrame,

@@ -207,6 +207,13 @@ async fn a_server_that_understands_little_endian_only_says_nothing_and_the_key_i
     mistakes(pbx.addr, "byte_order = \"big\"", &["no answer to the login", "`byte_order`"]).await;
 }
 
+/// Spoken to in either order in turn, until it answers.
+#[tokio::test]
+async fn little_endian_is_found_out_where_big_is_not_understood() {
+    let wire = Wire { order: ByteOrder::Little, reads: Some(ByteOrder::Little), ..Wire::default() };
+    carries(wire, "deadline = \"3s\"").await;
+}
+
 #[tokio::test]
 async fn a_length_that_counts_otherwise_is_said() {
     let wire = Wire { counts: Counts::Whole, ..Wire::default() };
@@ -232,7 +239,7 @@ async fn what_is_no_such_pbx_at_all_is_said() {
 
 #[tokio::test]
 async fn one_frame_in_another_order_costs_the_connection_alone() {
-    let mut house = House::manual().await;
+    let mut house = House::with(manual(), Wire::default(), "3321", "deadline = \"3s\"").await;
     house.pbx.control.trouble(&Trouble::WrongOrder);
     house.office(|pbx, _| pbx.cdr_event("3321", "SIP/1")).unwrap();
     let down = house.told("link.down").await;
