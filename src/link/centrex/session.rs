@@ -233,7 +233,7 @@ impl Session {
     }
 
     fn partial_timeout(&mut self, now: Instant) {
-        if !self.partial_until().is_some_and(|until| until <= now) {
+        if self.partial_until().is_none_or(|until| until > now) {
             return;
         }
         let (Wire::Frames(decoder), Some((at, _))) = (&self.wire, self.partial) else { return };

@@ -125,7 +125,7 @@ async fn credulous(wire: Wire) -> SocketAddr {
             if heard.is_ok_and(|count| count > 0) {
                 stream.write_all(&wire.event("LOGINRESULT|STATUS:1|EXTEN:3321|MSG:3321,070xxxx0321")).await.ok();
             }
-            stream.read(&mut bytes).await.ok();
+            stream.read_to_end(&mut Vec::new()).await.ok();
         }
     });
     addr
