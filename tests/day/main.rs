@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what went wrong by failing")]
 
 mod ami;
+mod centrex;
 mod house;
 mod nexuscube;
 mod olssoo;

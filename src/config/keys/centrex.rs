@@ -77,8 +77,8 @@ const KEYS: &[Key] = &[
     key(
         "allow",
         Takes::Texts,
-        Some("[]"),
-        "addresses and networks that may post to listen, such as 10.0.4.0/24; needed off loopback",
+        None,
+        "addresses and networks that may post to listen, such as 10.0.4.0/24; needed off loopback, any unless given",
     ),
     key("path_secret", Takes::Secret, None, "the path that reports must be posted to; any unless given"),
     key(

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use jiff::tz::Offset;
 
-use super::{Account, Address, NAME_CHARS, Net, Places, Scheme, account, address, names};
+use super::network::{self, Network};
+use super::{Account, Address, NAME_CHARS, Places, Scheme, account, address, names};
 use crate::config::fault::{Problem, nearest};
 use crate::config::reader::{Item, Section};
 use crate::limits::LINK_ADDRESSES_MAX;
@@ -110,7 +111,7 @@ pub enum HistorySeconds {
 pub struct CentrexJson {
     /// `allow`: who may push reports to `listen`, as addresses or networks (`10.0.4.0/24`). Needed unless `listen` is a
     /// loopback address.
-    pub allow: Vec<Net>,
+    pub allow: Vec<Network>,
     /// `path_secret`: the path that reports must be posted to. Default any path.
     pub path_secret: Option<Secret>,
 }
@@ -520,15 +521,7 @@ fn pattern(text: &str) -> Option<(String, String)> {
 // ---- republished events ------------------------------------------------------------------------
 
 fn json(section: &Section<'_>, places: &Places<'_>) -> Option<CentrexJson> {
-    let allow = names(section, "allow", "addresses or networks").and_then(|texts| {
-        let networks: Option<Vec<Net>> = texts.iter().map(|text| Net::parse(text)).collect();
-        if networks.is_none()
-            && let Some(item) = section.item("allow")
-        {
-            item.expected("addresses or networks, such as \"10.0.4.0/24\"");
-        }
-        networks
-    });
+    let allow = network::allow(section);
     let secrets = ["path_secret", "path_secret_file", "path_secret_env"];
     let path_secret = match secrets.iter().any(|name| section.has(name)) {
         true => section.secret(secrets).map(Some),

@@ -8,7 +8,7 @@
 mod address;
 mod ami;
 mod centrex;
-mod net;
+mod network;
 mod nexuscube;
 mod olssoo;
 mod openvox;
@@ -16,7 +16,7 @@ mod openvox;
 pub use address::{Address, Scheme};
 pub use ami::{AgentNames, AmiLink, AmiServices, Login};
 pub use centrex::{CentrexApi, CentrexForm, CentrexJson, CentrexLink, HistoryDates, HistorySeconds, Oam};
-pub use net::Net;
+pub use network::Network;
 pub use nexuscube::{AgentsOverReconnects, ManualIn, NexuscubeLink, Parties, Pongs, Resync};
 pub use olssoo::{ActionForm, OlssooLink, Rest, RestForm};
 pub use openvox::{ControlApi, OpenvoxControl, OpenvoxLink, SERVICES as OPENVOX_SERVICES, is_service_path};

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Account, Address, NAME_CHARS, Net, Places, Scheme, account, address};
+use super::network::{self, Network};
+use super::{Account, Address, NAME_CHARS, Places, Scheme, account, address};
 use crate::config::fault::{Problem, nearest};
 use crate::config::reader::{Item, Section};
 use crate::secret::Secret;
@@ -19,7 +20,7 @@ pub struct OpenvoxLink {
     pub require_serial: bool,
     /// `allow` (A26): addresses (`10.0.4.2`) and networks (`10.0.4.0/24`) that may report. Default: any. Needed beside
     /// a `listen` that is not loopback, unless `path_secret` is given.
-    pub allow: Vec<Net>,
+    pub allow: Vec<Network>,
     /// `path_secret` (A26): the last part of the path that every report must name. Default none.
     pub path_secret: Option<Secret>,
     /// `accept_no_target` (A27): whether reports to `/`, or without any target, are taken. Default true. A
@@ -161,7 +162,7 @@ pub(super) fn read(section: &Section<'_>, places: &Places<'_>) -> Option<Openvox
     if require_serial == Some(true) && !section.has("serial") {
         section.missing("serial", "the serial number that require_serial asks for");
     }
-    let allow = allow(section);
+    let allow = network::allow(section);
     let path_secret = path_secret(section);
     guarded(section, places);
     let accept_no_target = section.item("accept_no_target").map_or(Some(true), |item| item.boolean());
@@ -220,19 +221,6 @@ fn guarded(section: &Section<'_>, places: &Places<'_>) {
             item.fault(Problem::Conflict { what });
         }
     }
-}
-
-fn allow(section: &Section<'_>) -> Option<Vec<Net>> {
-    const OF: &str = "addresses or networks";
-    let Some(item) = section.item("allow") else { return Some(Vec::new()) };
-    let items = item.list(OF)?;
-    if items.is_empty() {
-        item.expected(format!("a list of {OF}, with one at least"));
-        return None;
-    }
-    let expected = r#"an IP address or a network, such as "10.0.4.2" or "10.0.4.0/24""#;
-    let nets: Vec<Option<Net>> = items.iter().map(|item| item.parsed(expected, Net::parse)).collect();
-    nets.into_iter().collect()
 }
 
 fn path_secret(section: &Section<'_>) -> Option<Option<Secret>> {

@@ -261,17 +261,30 @@ impl Calls {
 
     /// Two sides are linked: an answer, a pickup, or the begin of a consultation.
     pub(super) fn list(&mut self, message: &Message, own: &Own, tell: &mut Tell<'_>) -> bool {
-        let link = Link::read(message, own);
-        let found = self.linked(&link, tell.now);
+        let link = Link::read(message);
+        let mut sides = link.own_sides(own);
+        if sides.is_empty() {
+            sides.push(link);
+        }
+        // Where everyone's events are republished, both sides may be our own.
+        let mut about_a_call = false;
+        for side in &sides {
+            about_a_call |= self.list_of(side, tell);
+        }
+        about_a_call
+    }
+
+    fn list_of(&mut self, link: &Link, tell: &mut Tell<'_>) -> bool {
+        let found = self.linked(link, tell.now);
         if let Some(at) = link.consulted() {
-            return self.consult(at, found, &link, tell);
+            return self.consult(at, found, link, tell);
         }
         match found {
             Some(index) => {
-                self.establish(index, &link, tell);
+                self.establish(index, link, tell);
                 true
             }
-            None => self.begin_linked(&link, tell),
+            None => self.begin_linked(link, tell),
         }
     }
 
@@ -635,6 +648,7 @@ impl Consultation {
 }
 
 /// A link event, read once.
+#[derive(Clone)]
 struct Link {
     /// Originating side, receiving side.
     channels: [Option<String>; 2],
@@ -647,21 +661,29 @@ struct Link {
 }
 
 impl Link {
-    fn read(message: &Message, own: &Own) -> Self {
+    fn read(message: &Message) -> Self {
         let text = |name: &str| message.get(name).map(str::to_owned);
         let id = |name: &str| unique(message.get(name)).map(str::to_owned);
-        let channels = [channel(message.get("CHANNEL1")), channel(message.get("CHANNEL2"))];
-        let of = |at: usize| channels[at].as_deref().and_then(|channel| own.of(channel));
-        let own_at = (0..2).find(|at| of(*at).is_some());
-        let device = own_at.and_then(of).map(DeviceId::new);
         Self {
+            channels: [channel(message.get("CHANNEL1")), channel(message.get("CHANNEL2"))],
             ids: [id("UNIQUEID1"), id("UNIQUEID2")],
             numbers: [text("CALLER1ID"), text("CALLER2ID")],
             inexten: text("INEXTEN"),
-            device,
-            own_at,
-            channels,
+            device: None,
+            own_at: None,
         }
+    }
+
+    /// As each of our own extensions in it sees it; one that consults is on both sides of its own link.
+    fn own_sides(&self, own: &Own) -> Vec<Self> {
+        let mut sides: Vec<Self> = Vec::new();
+        for (at, name) in self.channels.iter().enumerate() {
+            let Some(device) = name.as_deref().and_then(|name| own.of(name)).map(DeviceId::new) else { continue };
+            if !sides.iter().any(|side| self.consulted().is_some() || side.device.as_ref() == Some(&device)) {
+                sides.push(Self { device: Some(device), own_at: Some(at), ..self.clone() });
+            }
+        }
+        sides
     }
 
     /// The channel that leads to whom is consulted: the mark of an attended transfer's begin.

@@ -87,8 +87,6 @@ pub struct Decoder {
     at: usize,
     offset: u64,
     locked: Option<ByteOrder>,
-    /// What an earlier connection found out, for what is sent before this one does.
-    likely: ByteOrder,
     broken: bool,
 }
 
@@ -156,12 +154,7 @@ fn header(bytes: &[u8], order: ByteOrder, framing: &Framing) -> Option<Header> {
 
 impl Decoder {
     pub fn new(framing: Framing) -> Self {
-        Self { framing, buffer: Vec::new(), at: 0, offset: 0, locked: None, likely: ByteOrder::Big, broken: false }
-    }
-
-    /// The same, for a peer whose byte order is known from before.
-    pub fn remembering(framing: Framing, likely: ByteOrder) -> Self {
-        Self { likely, ..Self::new(framing) }
+        Self { framing, buffer: Vec::new(), at: 0, offset: 0, locked: None, broken: false }
     }
 
     pub fn push(&mut self, bytes: &[u8]) {
@@ -190,9 +183,9 @@ impl Decoder {
         &self.buffer[self.at..]
     }
 
-    /// The order in which this peer writes; ours until it is known.
-    pub fn byte_order(&self) -> ByteOrder {
-        self.locked.or(self.framing.byte_order).unwrap_or(self.likely)
+    /// Where in the stream the next frame begins.
+    pub fn offset(&self) -> u64 {
+        self.offset
     }
 
     /// What the bytes so far say in each reading, for a peer that never completed its first frame.

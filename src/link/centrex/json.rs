@@ -335,8 +335,11 @@ fn read_strict(text: &[u8], place: Place) -> Vec<Item> {
         let fields = match value {
             Ok(fields) => fields,
             Err(error) => {
-                items.push(Item::Refused(format!("{}: {error}", at(error.line(), error.column()))));
-                break;
+                // An object before it is no message either: all of the text is one.
+                let (line, column) = (error.line(), error.column());
+                let said = error.to_string();
+                let said = said.split(" at line ").next().unwrap_or_default();
+                return vec![Item::Refused(format!("{}: {said}", at(line, column.max(1))))];
             }
         };
         let end = values.byte_offset();

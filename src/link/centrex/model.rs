@@ -187,7 +187,14 @@ impl Model {
                 out.push_back(Event::link(&self.link, Body::MessagePeer(words(message, "MSG", "TO", to))));
                 false
             }
-            Kind::LoginResult | Kind::CommandResult | Kind::CommandResultEnd | Kind::SmsList | Kind::Other => false,
+            Kind::LoginResult => {
+                // Whose login is republished is there, and has the calls that are known of it.
+                let accepted =
+                    message.get("STATUS").and_then(|status| status.parse::<i64>().ok()).is_some_and(|it| it >= 1);
+                self.seen.extend(message.get("EXTEN").filter(|_| accepted).map(DeviceId::new));
+                false
+            }
+            Kind::CommandResult | Kind::CommandResultEnd | Kind::SmsList | Kind::Other => false,
         };
         if about_a_call {
             self.own_heard = Some(now);

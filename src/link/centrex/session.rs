@@ -80,8 +80,12 @@ pub struct Session {
     joining: Option<Joining>,
     poll: Poll,
     lookup: Lookup,
-    /// The order in which the PBX last wrote.
+    /// The order in which this PBX is spoken to where none is set: big-endian (A2), until a login has no answer in it.
     byte_order: ByteOrder,
+    /// Logins without an answer since the last that had one.
+    unanswered_logins: usize,
+    /// The frame that is not whole yet, by where it begins in the stream, and since when.
+    partial: Option<(u64, Instant)>,
     /// What ended the body of the login's answer, and so ends every body.
     terminator: Vec<u8>,
     /// When the connection began, a byte came, the next heartbeat is due.
@@ -148,6 +152,8 @@ impl Session {
             poll: Poll::default(),
             lookup: Lookup::default(),
             byte_order: ByteOrder::Big,
+            unanswered_logins: 0,
+            partial: None,
             terminator: Vec::new(),
             connected: None,
             heard: None,
@@ -168,6 +174,11 @@ impl Session {
             CentrexForm::Api(api) => Some(api),
             CentrexForm::Json(_) => None,
         }
+    }
+
+    /// How commands are written.
+    pub(super) fn spoken_order(&self) -> ByteOrder {
+        self.api().and_then(|api| api.framing.byte_order).unwrap_or(self.byte_order)
     }
 
     fn is_live(&self) -> bool {
@@ -204,6 +215,34 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// A length that lies makes one frame of all that follows: its rest has to come within the deadline.
+    fn note_partial(&mut self, now: Instant) {
+        let Wire::Frames(decoder) = &self.wire else { return };
+        let begins = decoder.offset();
+        if decoder.pending().is_empty() {
+            self.partial = None;
+        } else if self.partial.is_none_or(|(at, _)| at != begins) {
+            self.partial = Some((begins, now));
+        }
+    }
+
+    fn partial_until(&self) -> Option<Instant> {
+        self.partial.filter(|_| self.is_live()).map(|(_, since)| since + self.deadline)
+    }
+
+    fn partial_timeout(&mut self, now: Instant) {
+        if self.partial_until().is_none_or(|until| until > now) {
+            return;
+        }
+        let (Wire::Frames(decoder), Some((at, _))) = (&self.wire, self.partial) else { return };
+        let found = format!(
+            "frame at byte {at}: its rest did not come within {} s of its beginning; {}",
+            self.deadline.as_secs(),
+            decoder.stuck()
+        );
+        self.down(Down::Misbehaved { found });
     }
 
     fn handle_frame(&mut self, frame: Frame, now: Instant) {
@@ -336,8 +375,8 @@ impl Session {
 
     /// A command whose end nobody waits for.
     pub(super) fn send_text(&mut self, text: &str) -> Result<(), TooLong> {
-        let (Some(api), Wire::Frames(decoder)) = (self.api(), &self.wire) else { return Ok(()) };
-        let bytes = api.framing.encode(decoder.byte_order(), text)?;
+        let (Some(api), Wire::Frames(_)) = (self.api(), &self.wire) else { return Ok(()) };
+        let bytes = api.framing.encode(self.spoken_order(), text)?;
         self.send(bytes);
         Ok(())
     }
@@ -390,11 +429,11 @@ impl Session {
 
     fn beat(&mut self, now: Instant) {
         self.beat_at = Some(now + self.heartbeat);
-        let (Some(api), Wire::Frames(decoder)) = (self.api(), &self.wire) else {
+        let (Some(api), Wire::Frames(_)) = (self.api(), &self.wire) else {
             self.outputs.push_back(Output::Ping);
             return;
         };
-        let order = decoder.byte_order();
+        let order = self.spoken_order();
         let bytes = match &api.heartbeat_command {
             None => api.framing.heartbeat(order),
             Some(command) => api.framing.encode(order, command).unwrap_or_default(),
@@ -413,11 +452,12 @@ impl crate::link::Session for Session {
         self.beat_at = None;
         self.refused_in_a_row = 0;
         self.terminator = Vec::new();
+        self.partial = None;
         self.changed = Vec::new();
         self.model.handle_connected(now);
         match (&self.site.form, transport) {
             (CentrexForm::Api(api), _) => {
-                self.wire = Wire::Frames(Box::new(Decoder::remembering(api.framing.clone(), self.byte_order)));
+                self.wire = Wire::Frames(Box::new(Decoder::new(api.framing.clone())));
                 self.beat_at = Some(now + self.heartbeat);
                 self.begin_login(now);
             }
@@ -446,6 +486,7 @@ impl crate::link::Session for Session {
             Wire::Frames(decoder) => {
                 decoder.push(bytes);
                 self.read_frames(now);
+                self.note_partial(now);
             }
             Wire::Lines(reader) => {
                 reader.push(bytes);
@@ -503,6 +544,7 @@ impl crate::link::Session for Session {
             self.model.handle_timeout(now, &mut self.events);
             self.after_model(now);
         }
+        self.partial_timeout(now);
         if !matches!(self.state, State::Over) {
             if self.silent_at().is_some_and(|at| at <= now) {
                 let after = self.heard.map_or(Duration::ZERO, |heard| now.saturating_duration_since(heard));
@@ -540,7 +582,10 @@ impl crate::link::Session for Session {
         let joining = self.joining.as_ref().map(|joining| joining.until);
         let due = self.commands.iter().map(|command| command.deadline).min();
         let poll = self.poll.due().filter(|_| live);
-        [state, model, joining, due, poll, self.silent_at(), self.beat_at].into_iter().flatten().min()
+        [state, model, joining, due, poll, self.partial_until(), self.silent_at(), self.beat_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn poll_output(&mut self) -> Option<Output> {

@@ -31,7 +31,7 @@ use super::model::Model;
 use super::service;
 use super::translate::Action;
 use crate::clock::Instant;
-use crate::config::{self, OpenvoxLink};
+use crate::config::{self, Network, OpenvoxLink};
 use crate::event::{Body, Event, LinkId, LinkResyncedEvent, LinkUpEvent, PbxNativeEvent};
 use crate::limits::{OPENVOX_ANSWERS_LOST_MAX, OPENVOX_LOGIN_PAUSE, OPENVOX_SEEN_MAX};
 use crate::link::known::Known;
@@ -239,7 +239,7 @@ impl Session {
     /// Who may not report, or not so: the status and the words.
     fn stranger(&self, report: &Report) -> Option<(u16, String)> {
         let peer = report.peer;
-        if !self.site.allow.is_empty() && !self.site.allow.iter().any(|net| net.contains(peer)) {
+        if !Network::allows(&self.site.allow, peer) {
             return Some((403, format!("report from {peer}, which `allow` does not name")));
         }
         let path = report.target.split(['?', '#']).next().unwrap_or_default();

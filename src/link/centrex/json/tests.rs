@@ -105,7 +105,7 @@ fn strictness_says_the_place() {
         other => panic!("{text}: {other:?}"),
     };
     for (text, expected) in [
-        ("{\"Result\":\"RINGEVENT\n|ISDIAL:0\"}", "line 2, column 0: control character"),
+        ("{\"Result\":\"RINGEVENT\n|ISDIAL:0\"}", "line 2, column 1: control character"),
         ("{ // c\n\"Result\":\"X|\"}", "line 1, column 3: "),
         ("{\"Result\":\"RINGEVENT|\"},\n{}", "line 1, column 24: "),
         ("{\n  \"Result\": \"RINGEVENT |ISDIAL:0\"}", "line 2, column 3: `Result`, character 11: expected no blank"),

@@ -155,8 +155,8 @@ impl Session {
     }
 
     fn frames(&self, texts: &[String]) -> Option<Result<Vec<Vec<u8>>, crate::link::centrex::codec::TooLong>> {
-        let (Some(api), Wire::Frames(decoder)) = (self.api(), &self.wire) else { return None };
-        let order = decoder.byte_order();
+        let (Some(api), Wire::Frames(_)) = (self.api(), &self.wire) else { return None };
+        let order = self.spoken_order();
         Some(texts.iter().map(|text| api.framing.encode(order, text)).collect())
     }
 

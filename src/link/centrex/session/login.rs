@@ -2,7 +2,7 @@
 
 use crate::clock::Instant;
 use crate::link::Down;
-use crate::link::centrex::codec::said;
+use crate::link::centrex::codec::{ByteOrder, said};
 use crate::link::centrex::command::Method;
 use crate::link::centrex::message::Message;
 
@@ -22,10 +22,7 @@ impl Session {
         let Some(api) = self.api() else { return };
         let values = [("user", api.login_id.as_str()), ("secret", api.account.secret.expose())];
         let written = api.commands.write(Method::Login, &values).map_err(|fault| fault.to_string());
-        let order = match &self.wire {
-            Wire::Frames(decoder) => decoder.byte_order(),
-            _ => return,
-        };
+        let order = self.spoken_order();
         let encoded = written.and_then(|text| api.framing.encode(order, &text).map_err(|fault| fault.to_string()));
         match encoded {
             Ok(bytes) => {
@@ -53,9 +50,7 @@ impl Session {
             return self.down(Down::Misbehaved { found });
         };
         self.logged_in_once = true;
-        if let Wire::Frames(decoder) = &self.wire {
-            self.byte_order = decoder.byte_order();
-        }
+        self.unanswered_logins = 0;
         self.contended_until = None;
         // The number, the login and its short form name the same device to a person.
         let number = message.get("CALLERID").into_iter();
@@ -111,6 +106,18 @@ impl Session {
         self.down(Down::Refused { said: found });
     }
 
+    /// A server that reads the other order only waits for a body that never ends; which it reads, its answer alone
+    /// tells. Every address is tried in one order before the other.
+    fn try_other_order(&mut self) {
+        self.unanswered_logins += 1;
+        if self.unanswered_logins.is_multiple_of(self.places.len().max(1)) {
+            self.byte_order = match self.byte_order {
+                ByteOrder::Big => ByteOrder::Little,
+                ByteOrder::Little => ByteOrder::Big,
+            };
+        }
+    }
+
     pub(super) fn login_timeout(&mut self, now: Instant) {
         match &self.state {
             State::Contended { until } if *until <= now => self.begin_login(now),
@@ -126,6 +133,7 @@ impl Session {
                         self.deadline.as_secs()
                     )
                 });
+                self.try_other_order();
                 self.down(Down::Misbehaved { found: format!("no answer to the login: {found}") });
             }
             _ => {}

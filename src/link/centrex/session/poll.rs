@@ -62,9 +62,12 @@ impl Session {
         self.poll.own_names.iter().any(|own| own == name)
     }
 
-    /// Whose extension this is, as a device.
+    /// Whose extension this is, as a device; a PBX that is asked for an id answers with the short number.
     pub(super) fn device_of(&self, exten: &str) -> DeviceId {
-        if exten == self.poll.own_peer { self.own_device() } else { DeviceId::new(exten) }
+        let watched = self.watched();
+        let peer = asked_as(&watched, exten);
+        let own = peer == self.poll.own_peer || self.is_own(exten) && !watched.iter().any(|name| name == exten);
+        if own { self.own_device() } else { DeviceId::new(peer) }
     }
 
     pub(in super::super) fn watched(&self) -> Vec<String> {
@@ -106,6 +109,9 @@ impl Session {
             return self.next_peers(now);
         };
         round.infos = peer_infos(message);
+        for info in &mut round.infos {
+            info.exten = asked_as(&round.asked, &info.exten).to_owned();
+        }
         let peers = round.asked.join(",");
         self.poll_command(Method::GetStatusPeers, Task::PollStatuses, &peers, now);
     }
@@ -117,7 +123,10 @@ impl Session {
             Some(message) => {
                 self.poll.lost = 0;
                 round.answered = true;
-                let statuses = peer_statuses(message);
+                let mut statuses = peer_statuses(message);
+                for status in &mut statuses {
+                    status.exten = asked_as(&round.asked, &status.exten).to_owned();
+                }
                 let polled = Polled {
                     asked: &round.asked,
                     own_peer: &self.poll.own_peer,
@@ -156,5 +165,33 @@ impl Session {
             Err(_) if method == Method::GetPeerInfo => self.polled_infos(None, now),
             Err(_) => self.polled_statuses(None, now),
         }
+    }
+}
+
+/// An answer's name as it was asked for. Asked for an id (`10013458`), a PBX answers with the short number that ends it
+/// (`3458`); taken for a stranger's, it would leave the one asked for without channels, and its calls told as over.
+fn asked_as<'a>(asked: &'a [String], said: &'a str) -> &'a str {
+    if said.is_empty() || asked.iter().any(|peer| peer == said) {
+        return said;
+    }
+    let mut ends = asked.iter().filter(|peer| peer.ends_with(said));
+    match (ends.next(), ends.next()) {
+        (Some(only), None) => only,
+        _ => said,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::asked_as;
+
+    #[test]
+    fn a_short_number_is_known_as_the_id_it_ends_where_one_only_fits() {
+        let asked = ["10013458", "3457", "20013459", "30013459"].map(str::to_owned);
+        assert_eq!(asked_as(&asked, "3458"), "10013458");
+        assert_eq!(asked_as(&asked, "3457"), "3457");
+        assert_eq!(asked_as(&asked, "3459"), "3459", "two would fit");
+        assert_eq!(asked_as(&asked, "9999"), "9999");
+        assert_eq!(asked_as(&asked, ""), "");
     }
 }

@@ -5,7 +5,7 @@
 use subtle::ConstantTimeEq;
 
 use crate::clock::Instant;
-use crate::config::{CentrexForm, CentrexJson};
+use crate::config::{CentrexForm, CentrexJson, Network};
 use crate::link::centrex::json::{self, Item};
 use crate::link::session::{Output, Report, ReportId};
 
@@ -54,7 +54,7 @@ impl Session {
 
 fn may_push(site: &CentrexJson, report: &Report) -> bool {
     // Without a list the listener is a loopback one, or the configuration would have been refused.
-    let allowed = site.allow.is_empty() || site.allow.iter().any(|network| network.contains(report.peer));
+    let allowed = Network::allows(&site.allow, report.peer);
     let path = report.target.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
     let known = site.path_secret.as_ref().is_none_or(|secret| {
         let secret = secret.expose().trim_matches('/').as_bytes();

@@ -193,6 +193,11 @@ impl CentrexPbx {
             .collect()
     }
 
+    /// Calls that were begun since the start.
+    pub fn calls_made(&self) -> u64 {
+        self.calls_made
+    }
+
     pub fn tally(&self) -> Tally {
         self.tally
     }

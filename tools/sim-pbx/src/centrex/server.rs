@@ -226,6 +226,15 @@ impl Control {
         self.shared.wake();
     }
 
+    /// Nothing begins from here on; what is under way comes to its end.
+    pub fn go_home(&self) {
+        let at = self.shared.at();
+        if let Some(day) = &mut self.shared.core().day {
+            day.end(at);
+        }
+        self.shared.wake();
+    }
+
     pub fn connections(&self) -> usize {
         self.shared.core().pbx.session_count()
     }
