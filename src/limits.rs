@@ -334,8 +334,8 @@ pub const LOG_RETENTION_PERIOD: Duration = Duration::from_secs(60);
 pub const LOG_SEQ_RESERVED: u64 = 16 * 1024;
 /// Sealed epochs kept in memory for readers; at it the least recently read one is let go.
 pub const LOG_EPOCHS_READ_MAX: usize = 2;
-/// Time for sled to open and read one epoch; past it the epoch counts as damaged.
-pub const LOG_EPOCH_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for sled to open and read one epoch; past it the epoch counts as damaged. A slow card under load is no damage.
+pub const LOG_EPOCH_OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Damaged epochs kept aside for a person to look at; past it the oldest is removed.
 pub const LOG_QUARANTINE_EPOCHS_MAX: usize = 4;
 /// Bytes of a consumer's name; a longer one is refused.

@@ -1,6 +1,7 @@
 //! TLS to a PBX: what is trusted, what is not, and what is said then.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,8 +13,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use serde_json::Value;
+use sim_pbx::{centrex, nexuscube, olssoo, openvox};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::gateway::{Gateway, words};
@@ -54,6 +57,15 @@ impl Office {
 
     /// A PBX with this certificate, whose clients may have to have one too.
     async fn pbx(&self, params: CertificateParams, wants_certificate: bool) -> Peer {
+        self.peer(params, wants_certificate, None).await
+    }
+
+    /// TLS in front of a PBX that has none.
+    async fn front(&self, pbx: SocketAddr) -> Peer {
+        self.peer(named("localhost"), false, Some(pbx)).await
+    }
+
+    async fn peer(&self, params: CertificateParams, wants_certificate: bool, behind: Option<SocketAddr>) -> Peer {
         let (certificate, key) = self.certificate(params);
         let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
@@ -69,11 +81,25 @@ impl Office {
             config.with_no_client_auth()
         };
         let acceptor = TlsAcceptor::from(Arc::new(config.with_single_cert(chain, key).unwrap()));
-        Peer::start(move |stream, _| {
-            let acceptor = acceptor.clone();
-            async move { Manager::in_step(acceptor.accept(stream).await?).await?.go_on().await }
-        })
-        .await
+        match behind {
+            None => {
+                Peer::start(move |stream, _| {
+                    let acceptor = acceptor.clone();
+                    async move { Manager::in_step(acceptor.accept(stream).await?).await?.go_on().await }
+                })
+                .await
+            }
+            Some(pbx) => {
+                Peer::start(move |stream, _| {
+                    let acceptor = acceptor.clone();
+                    async move {
+                        let mut pbx = TcpStream::connect(pbx).await?;
+                        copy_bidirectional(&mut acceptor.accept(stream).await?, &mut pbx).await.map(drop)
+                    }
+                })
+                .await
+            }
+        }
     }
 }
 
@@ -184,4 +210,82 @@ async fn a_peer_that_hangs_up_in_the_handshake_is_said() {
     let office = Office::new();
     let pbx = Peer::start(|mut stream, _| async move { stream.read(&mut [0; 4096]).await.map(drop) }).await;
     fails(&pbx, &office.trusts("ca.pem"), "the peer hung up in the handshake").await;
+}
+
+// ---- every dialect's way of it -----------------------------------------------------------------
+
+/// A link of these settings comes up and in step, and nothing was said against it.
+async fn is_in_step(office: &Office, settings: &str) -> Gateway {
+    let gateway = Gateway::started(&format!("[links.pbx]\n{}{settings}", office.trusts("ca.pem"))).await;
+    gateway.feed(0, "").of("link.resynced", "pbx").await;
+    assert!(!gateway.events().await.iter().any(|event| event["type"] == "link.down"), "{:?}", gateway.said());
+    gateway
+}
+
+fn secure(peer: &Peer, scheme: &str) -> String {
+    peer.tls().replacen("tls://", scheme, 1)
+}
+
+fn anywhere() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_websocket_goes_under_tls() {
+    let office = Office::new();
+    let faults = nexuscube::server::Faults::default();
+    let pbx = nexuscube::server::Server::start(anywhere(), nexuscube::Office::documented(), faults).await.unwrap();
+    let front = office.front(pbx.addr()).await;
+    let address = secure(&front, "wss://");
+    let settings = format!(
+        "dialect = \"nexuscube\"\naddresses = [\"{address}\"]\nuser = \"cube\"\nsecret = \"cube123\"\n\
+         monitor = [\"1001\"]\n"
+    );
+    is_in_step(&office, &settings).await;
+}
+
+#[tokio::test]
+async fn a_proxy_and_its_rest_go_under_tls() {
+    let office = Office::new();
+    let server = olssoo::server::Server::start(olssoo::server::Addresses::loopback(), olssoo::office(), None, |_| {});
+    let pbx = server.await.unwrap();
+    let (front, rest_front) = (office.front(pbx.websocket).await, office.front(pbx.rest).await);
+    let (address, rest) = (secure(&front, "wss://"), secure(&rest_front, "https://"));
+    let settings = format!(
+        "dialect = \"olssoo\"\naddresses = [\"{address}\"]\n\
+         rest = {{ url = \"{rest}\", app_key = \"olssoo-app-key\", tenant = \"office\" }}\n"
+    );
+    let gateway = is_in_step(&office, &settings).await;
+    gateway.serves("pbx", "get-call-history", serde_json::json!({})).await;
+}
+
+#[tokio::test]
+async fn centrex_frames_go_under_tls() {
+    let office = Office::new();
+    let site = centrex::Office::manual();
+    let account = site.accounts[0].clone();
+    let (wire, faults) = (centrex::Wire::default(), centrex::server::Faults::default());
+    let pbx = centrex::server::Server::start(anywhere(), site, wire, faults).await.unwrap();
+    let front = office.front(pbx.addr).await;
+    let address = front.tls();
+    let settings = format!(
+        "dialect = \"centrex\"\naddresses = [\"{address}\"]\nuser = {:?}\nsecret = {:?}\n",
+        account.id, account.password
+    );
+    is_in_step(&office, &settings).await;
+}
+
+#[tokio::test]
+async fn a_control_api_goes_under_tls() {
+    let office = Office::new();
+    let faults = openvox::server::Faults::default();
+    let pbx = openvox::server::Server::start(anywhere(), openvox::Office::documented(), faults).await.unwrap();
+    let front = office.front(pbx.addr).await;
+    let url = secure(&front, "https://");
+    let listen = std::net::TcpListener::bind(anywhere()).unwrap().local_addr().unwrap();
+    let settings = format!(
+        "dialect = \"openvox\"\nlisten = \"{listen}\"\n\
+         control = {{ url = \"{url}\", user = \"api\", secret = \"api-secret\" }}\n"
+    );
+    is_in_step(&office, &settings).await;
 }
