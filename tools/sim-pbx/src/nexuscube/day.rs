@@ -82,7 +82,8 @@ impl Day {
             planned: 0,
             ends: None,
         };
-        day.plan(now, Step::LogOn);
+        // Whoever watches has come by then.
+        day.plan(now + Duration::from_secs(1), Step::LogOn);
         for (index, happening) in OPENING.into_iter().enumerate() {
             day.plan(now + Duration::from_millis(150 * (index as u64 + 1)), Step::Begin(Some(happening)));
         }
