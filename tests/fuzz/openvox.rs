@@ -42,12 +42,12 @@ pub(crate) fn report(input: &[u8]) {
     let native = report.native();
     let object: serde_json::Value = serde_json::from_str(&native).expect("a report is kept as JSON");
     assert!(object.is_object());
-    let again = codec::decode(native.as_bytes()).expect("what is kept is a report");
     // A key that stood there twice is kept as a list, which names nothing.
-    let once = |name: &str| !object[name].is_array();
-    if once("callid") && once("sn") {
-        assert_eq!((again.callid, again.sn), (report.callid, report.sn));
+    if ["action", "event", "callid", "sn"].into_iter().any(|name| object[name].is_array()) {
+        return;
     }
+    let again = codec::decode(native.as_bytes()).expect("what is kept is a report");
+    assert_eq!((again.callid, again.sn), (report.callid, report.sn));
 }
 
 /// Any reports, answers, times and calls: no panic, no timer that spins, everything answered exactly once.
