@@ -16,6 +16,7 @@
 //! checkpointed; all within `SHUTDOWN_GRACE`.
 //! Reload: links and lamps that changed are ended and begun; what cannot change while running is said and left.
 
+pub mod outlets;
 mod rebuild;
 mod settings;
 

@@ -7,10 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The stages in the data's order. An arrow only points right: no stage names one that comes after it.
-const STAGES: [&str; 6] = ["link", "log", "state", "lamp", "api", "uplink"];
+const STAGES: [&str; 8] = ["link", "log", "state", "lamp", "api", "uplink", "webhook", "follow"];
 
 /// Files and folders that touch the outside; everything else in `src/` is pure.
-const OUTSIDE: [(&str, &str); 17] = [
+const OUTSIDE: [(&str, &str); 19] = [
     ("main.rs", "the process"),
     ("run.rs", "the task tree"),
     ("run/", "the task tree's start"),
@@ -28,6 +28,8 @@ const OUTSIDE: [(&str, &str); 17] = [
     ("lamp/driver", "owns timers and outputs"),
     ("lamp/output", "owns device files"),
     ("uplink/driver", "owns sockets"),
+    ("webhook/driver", "owns sockets"),
+    ("follow/driver", "owns sockets"),
 ];
 
 /// Pure although their folder touches the outside.

@@ -10,6 +10,7 @@
 //! [`EntryStore`], and both are read through a [`Reader`], which shows only what is flushed.
 
 pub mod checkpoint;
+pub mod consumer;
 pub mod cursor;
 pub mod driver;
 mod folder;
