@@ -5,7 +5,7 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::carry::{Carry, Heard, Nobody, nobody_connects, perform};
+use super::carry::{Again, Carry, Heard, Nobody, nobody_connects, perform};
 use super::{Captured, Fault, Output, Script};
 use crate::limits::READ_BYTES;
 
@@ -21,7 +21,7 @@ pub async fn play<S: AsyncRead + AsyncWrite + Unpin + Send>(stream: S, script: &
 #[derive(Debug)]
 pub(super) struct Bytes<S> {
     stream: Option<S>,
-    again: Option<(TcpListener, fn(TcpStream) -> S)>,
+    again: Option<Again<S>>,
 }
 
 impl<S> Bytes<S> {

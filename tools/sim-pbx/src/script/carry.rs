@@ -69,7 +69,7 @@ pub struct Stage {
 #[derive(Debug)]
 enum Kind {
     Bytes(Bytes<TcpStream>),
-    Frames(Frames<TcpStream>),
+    Frames(Box<Frames<TcpStream>>),
     Http(Http),
 }
 
@@ -83,7 +83,7 @@ impl Stage {
         let addr = listener.local_addr()?;
         let kind = match carrier {
             Carrier::Lines | Carrier::Centrex(_) => Kind::Bytes(Bytes::listening(listener)),
-            Carrier::Frames => Kind::Frames(Frames::listening(listener)),
+            Carrier::Frames => Kind::Frames(Box::new(Frames::listening(listener))),
             Carrier::Http => Kind::Http(Http::listening(listener, reports)),
         };
         Ok(Self { addr, kind })
@@ -105,7 +105,7 @@ impl Stage {
     ) -> Result<Captured, Fault> {
         match &mut self.kind {
             Kind::Bytes(carry) => perform(carry, script, captured, witness).await,
-            Kind::Frames(carry) => perform(carry, script, captured, witness).await,
+            Kind::Frames(carry) => perform(&mut **carry, script, captured, witness).await,
             Kind::Http(carry) => perform(carry, script, captured, witness).await,
         }
     }
@@ -162,6 +162,9 @@ pub async fn perform<C: Carry + Send, W: Witness + Send>(
         }
     }
 }
+
+/// Where further connections come from, and what is made of each.
+pub(super) type Again<S> = (TcpListener, fn(TcpStream) -> S);
 
 pub(super) fn nobody_connects() -> io::Error {
     io::Error::other("nobody connects")

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, accept_async};
 
-use super::carry::{Carry, Heard, Nobody, nobody_connects, perform};
+use super::carry::{Again, Carry, Heard, Nobody, nobody_connects, perform};
 use super::{Captured, Fault, Output, Script};
 
 /// Plays the dialogue on a WebSocket.
@@ -26,7 +26,7 @@ where
 #[derive(Debug)]
 pub(super) struct Frames<S> {
     socket: Option<WebSocketStream<S>>,
-    again: Option<(TcpListener, fn(TcpStream) -> S)>,
+    again: Option<Again<S>>,
 }
 
 impl Frames<TcpStream> {

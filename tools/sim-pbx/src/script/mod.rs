@@ -80,6 +80,7 @@ pub enum Carrier {
 /// A dialogue.
 #[derive(Clone, Debug)]
 pub struct Script {
+    file: Arc<str>,
     carrier: Carrier,
     settings: Vec<String>,
     steps: Vec<Line>,
@@ -150,6 +151,11 @@ impl Carrier {
 }
 
 impl Script {
+    /// The name that faults show.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     pub fn carrier(&self) -> &Carrier {
         &self.carrier
     }

@@ -45,7 +45,7 @@ impl Script {
     /// # Errors
     /// As [`Self::parse`], also of the parts; a part has none itself.
     pub fn parse_with(file: &str, text: &str, carrier: Carrier, part: Parts<'_>) -> Result<Self, Fault> {
-        let mut script = Self { carrier, settings: Vec::new(), steps: Vec::new() };
+        let mut script = Self { file: file.into(), carrier, settings: Vec::new(), steps: Vec::new() };
         script.read(file, text, Some(part))?;
         Ok(script)
     }

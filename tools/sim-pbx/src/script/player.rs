@@ -290,8 +290,14 @@ impl Player {
                 Step::Length(length) => self.next.length = Some(length),
                 Step::Header(header) => self.next.headers.push(header),
                 Step::Accept | Step::Beyond(..) if self.looking => return Ok(()),
-                Step::Accept => return Ok(self.ask(Output::Accept)),
-                Step::Beyond(mark, text) => return Ok(self.ask(Output::Look(mark, text))),
+                Step::Accept => {
+                    self.ask(Output::Accept);
+                    return Ok(());
+                }
+                Step::Beyond(mark, text) => {
+                    self.ask(Output::Look(mark, text));
+                    return Ok(());
+                }
             }
             let prepares = matches!(step, Step::Split(_) | Step::Cut(_) | Step::Length(_) | Step::Header(_));
             self.glue &= prepares || matches!(step, Step::Send(_));
