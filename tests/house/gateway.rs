@@ -191,6 +191,16 @@ impl Gateway {
         (status, serde_json::from_slice(&body).unwrap_or_default())
     }
 
+    /// As [`Self::service`], which does not keep anybody waiting.
+    pub(crate) fn ask(&self, link: &str, service: &str, arguments: Value) -> JoinHandle<(u16, Value)> {
+        let (api, token) = (self.running().api, self.token.clone());
+        let (path, arguments) = (format!("/api/v1/links/{link}/services/{service}"), arguments.to_string());
+        tokio::spawn(async move {
+            let (status, body) = http::post(api, &path, &token, &arguments).await.unwrap();
+            (status, serde_json::from_slice(&body).unwrap_or_default())
+        })
+    }
+
     /// As [`Self::service`], where it must succeed: its result.
     pub(crate) async fn serves(&self, link: &str, service: &str, arguments: Value) -> Value {
         let (status, answer) = self.service(link, service, arguments.clone()).await;

@@ -10,3 +10,5 @@ mod door;
 mod durable;
 mod house;
 mod services;
+
+pub(crate) use house::free;

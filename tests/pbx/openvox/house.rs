@@ -52,7 +52,7 @@ pub(super) fn site(listen: SocketAddr, link: &str) -> String {
 }
 
 /// A port of this machine that nothing has, and that no connection out is given by chance.
-pub(super) fn free() -> SocketAddr {
+pub(crate) fn free() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let begin = u64::from(std::process::id()) * 97;
     loop {

@@ -1,6 +1,7 @@
 //! `sim-pbx`: a simulated PBX with a working office, to point a gateway at.
 
 mod centrex_command;
+mod play_command;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -14,6 +15,8 @@ Usage: sim-pbx ami       [--listen ADDRESS] [--speed N] [--seed N] [--user NAME]
        sim-pbx nexuscube [--listen ADDRESS] [--speed N] [--seed N] [--user NAME] [--secret SECRET] [--contrary]
        sim-pbx openvox   [--listen ADDRESS] [--speed N] [--seed N] [--user NAME] [--secret SECRET] [--yeastar]
                          [--reports ADDRESS]
+       sim-pbx centrex | olssoo   see sim-pbx centrex --help, sim-pbx olssoo --help
+       sim-pbx play DIALECT FILE  plays a written dialogue instead, see sim-pbx play --help
 
   --listen ADDRESS   where to listen                     [127.0.0.1, port 5038, 8877 or 9011]
   --speed N          pace of the day; 10 is ten times    [1]
@@ -53,6 +56,9 @@ fn main() -> ExitCode {
     if arguments.next_if_eq("centrex").is_some() {
         return centrex_command::main(arguments);
     }
+    if arguments.next_if_eq("play").is_some() {
+        return play_command::main(arguments);
+    }
     if arguments.next_if_eq("olssoo").is_some() {
         return sim_pbx::olssoo::command::run(arguments);
     }
@@ -89,7 +95,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Wish, String> {
         Some("openvox") => (Wish::Openvox, &["--yeastar", "--reports"]),
         Some("--help" | "-h") | None => return Ok(Wish::Help),
         Some(other) => {
-            return Err(format!("unknown PBX {other:?}, expected ami, centrex, nexuscube, olssoo or openvox"));
+            return Err(format!("unknown PBX {other:?}, expected ami, centrex, nexuscube, olssoo or openvox, or play"));
         }
     };
     let mut options = Options::default();

@@ -597,8 +597,8 @@ async fn a_dialogue_is_played_on_a_websocket() {
     );
     let script = Script::parse("ping.txt", text, Carrier::Frames).unwrap();
     let pbx = tokio::spawn(async move {
-        let mut socket = accept_async(far).await.unwrap();
-        play_websocket(&mut socket, &script).await
+        let socket = accept_async(far).await.unwrap();
+        play_websocket(socket, &script).await
     });
     let mut client = Client::on(near).await;
     client.say(r#"{"Action":"Ping","ActionID":"a.1"}"#).await;
