@@ -18,7 +18,7 @@ use crate::{house, in_virtual_time, script, setting};
 const DAYS: u64 = 30;
 /// Talks of minutes, and a call every two or three minutes: as a dozen telephones make them.
 const SPEED: f64 = 0.1;
-const PAUSES: f64 = 6.0;
+const PAUSES: f64 = 10.0;
 const SITE: Site = Site { heartbeat: Duration::from_secs(60), keep: Duration::from_secs(2 * 24 * 3600) };
 const HOUR: Duration = Duration::from_secs(3600);
 /// By which memory may grow between the first week and the last days of a month, and between two months.
@@ -64,7 +64,7 @@ async fn month(seed: u64, days: u64) -> Vec<u64> {
     office.noise = seed.is_multiple_of(5);
     office.list_pieces = rng.bool().then(|| rng.usize(1..6));
     let mut house = House::of(seed, SPEED, office, SITE).await;
-    house.exchange.freeze();
+    house.exchange.end_of_day();
     let began = house.clock.now();
     let mut evenings = Vec::new();
     for day in 0..days {
@@ -85,7 +85,6 @@ async fn month(seed: u64, days: u64) -> Vec<u64> {
             at = (house.clock.now() - midnight).max(next);
             if !at_work && !weekend && at >= 8 * HOUR {
                 at_work = true;
-                house.exchange.thaw();
                 house.exchange.begin_day(rng.u64(..), SPEED, PAUSES);
             }
             house.look().await;
@@ -100,6 +99,7 @@ async fn month(seed: u64, days: u64) -> Vec<u64> {
             house.exchange.office(|pbx, at| pbx.hang_up_all(at));
         }
         house.come_to_rest().await;
+        house.exchange.thaw();
         house.compare_folds();
         evenings.push(resident());
     }
