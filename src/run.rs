@@ -479,11 +479,12 @@ fn open_log(config: &Config, world: &World, channels: LogChannels, stats: LogSta
     };
     match &world.storage {
         Storage::Memory(store) => {
-            let cursors = Cursors::in_memory();
+            let cursors = store.cursors().clone();
+            let checkpoints = Some(Checkpoints::Memory(store.clone()));
             let reader = crate::log::EntryStore::reader(store);
             let task =
                 crate::log::driver::spawn(store.clone(), Committing::Inline, settings(&cursors), channels, stats);
-            Ok(OpenedLog { reader, identity: "00000000".to_owned(), cursors, checkpoints: None, task })
+            Ok(OpenedLog { reader, identity: "00000000".to_owned(), cursors, checkpoints, task })
         }
         Storage::Disk => {
             let folder = config.gateway.data_dir.join("log");
@@ -492,7 +493,7 @@ fn open_log(config: &Config, world: &World, channels: LogChannels, stats: LogSta
                 Cursors::open(&folder).map_err(|error| StartError::Cursors { folder: folder.clone(), error })?;
             let reader = crate::log::EntryStore::reader(&store);
             let identity = store.identity().to_owned();
-            let checkpoints = Some(Checkpoints::new(&folder));
+            let checkpoints = Some(Checkpoints::in_folder(&folder));
             let task = crate::log::driver::spawn(store, Committing::Thread, settings(&cursors), channels, stats);
             Ok(OpenedLog { reader, identity, cursors, checkpoints, task })
         }

@@ -23,7 +23,7 @@ use super::objects::{LinkView, Page, members, to_json};
 pub use super::query::List;
 use super::rate::Rate;
 use crate::clock::{Clock, Instant, Timestamp};
-use crate::event::{AgentId, AgentState, ConnectionState, DeviceId, DeviceState, LinkId, Seq};
+use crate::event::{AgentId, AgentState, Body, ConnectionState, DeviceId, DeviceState, LinkId, Seq};
 use crate::limits::{API_RATE_WINDOW, DURABLE_BATCHES_QUEUED_MAX};
 use crate::link::figures::Phase;
 use crate::link::known::Known;
@@ -104,8 +104,9 @@ pub struct View {
     entries: Rate,
     rates: BTreeMap<LinkId, LinkRates>,
     keeper: Option<Keeper>,
-    /// The last entry the keeper has.
+    /// The last entry the keeper has, or is given.
     kept: Seq,
+    keeping: Option<JoinHandle<()>>,
 }
 
 /// Who is given the fold now and then, so that the next start need not fold the whole log.
@@ -173,7 +174,7 @@ impl View {
     pub fn new(state: State, clock: Clock, links: watch::Receiver<Arc<[ApiLink]>>, metrics: Arc<Metrics>) -> Self {
         let entries = Rate::start(clock.now(), state.seq.0);
         let kept = state.seq;
-        Self { state, clock, links, metrics, entries, rates: BTreeMap::new(), keeper: None, kept }
+        Self { state, clock, links, metrics, entries, rates: BTreeMap::new(), keeper: None, kept, keeping: None }
     }
 
     #[must_use]
@@ -211,19 +212,26 @@ impl View {
                 () = std::future::ready(()), if batches_in_a_row > 0 => batches_in_a_row = 0,
             }
         }
-        if let Some(keeping) = self.keep(1) {
-            let _ = keeping.await;
-        }
+        self.kept_all().await;
+        self.keep(1);
+        self.kept_all().await;
     }
 
-    /// Gives the fold to its keeper once it has moved by `every` entries.
-    fn keep(&mut self, every: u64) -> Option<JoinHandle<()>> {
-        let keeper = self.keeper.as_mut()?;
-        if self.state.seq.0 < self.kept.0 + every {
-            return None;
+    /// Gives the fold to its keeper once it has moved by `every` entries, and the one before is on disk.
+    fn keep(&mut self, every: u64) {
+        let Some(keeper) = self.keeper.as_mut() else { return };
+        let under_way = self.keeping.as_ref().is_some_and(|keeping| !keeping.is_finished());
+        if under_way || self.state.seq.0 < self.kept.0 + every {
+            return;
         }
         self.kept = self.state.seq;
-        (keeper.keep)(&self.state)
+        self.keeping = (keeper.keep)(&self.state);
+    }
+
+    async fn kept_all(&mut self) {
+        if let Some(keeping) = self.keeping.take() {
+            let _ = keeping.await;
+        }
     }
 
     pub fn handle_flushed(&mut self, batch: &[Logged]) {
@@ -231,8 +239,10 @@ impl View {
             self.state.apply(entry, event);
             self.metrics.count_event(entry.link.as_ref(), entry.kind.as_str());
         }
+        // What retention takes is known from a checkpoint alone.
+        let trimmed = batch.iter().any(|logged| matches!(logged.event.body, Body::LogTrimmed(_)));
         if let Some(every) = self.keeper.as_ref().map(|keeper| keeper.every) {
-            self.keep(every);
+            self.keep(if trimmed { 1 } else { every });
         }
     }
 

@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::event::{LogGapEvent, Seq};
+use crate::log::checkpoint::Checkpoint;
+use crate::log::cursor::Cursors;
 use crate::log::record::{Entry, Logged};
 use crate::log::retention::EpochFacts;
 use crate::log::{Answer, Committed, EntryStore, ReadEntries, ReadError, Reader, StoreError};
@@ -14,6 +16,8 @@ use crate::log::{Answer, Committed, EntryStore, ReadEntries, ReadError, Reader, 
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
     shared: Arc<Mutex<Shared>>,
+    /// Of the consumers; they outlive a restart as the entries do.
+    cursors: Cursors,
 }
 
 #[derive(Debug)]
@@ -24,6 +28,7 @@ struct Shared {
     entries_per_epoch: usize,
     fault: Option<String>,
     losses: Vec<LogGapEvent>,
+    checkpoint: Option<Checkpoint>,
 }
 
 impl MemoryStore {
@@ -35,8 +40,21 @@ impl MemoryStore {
             entries_per_epoch,
             fault: None,
             losses: Vec::new(),
+            checkpoint: None,
         };
-        Self { shared: Arc::new(Mutex::new(shared)) }
+        Self { shared: Arc::new(Mutex::new(shared)), cursors: Cursors::in_memory() }
+    }
+
+    pub fn cursors(&self) -> &Cursors {
+        &self.cursors
+    }
+
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        self.lock().checkpoint.clone()
+    }
+
+    pub fn keep_checkpoint(&self, checkpoint: Checkpoint) {
+        self.lock().checkpoint = Some(checkpoint);
     }
 
     /// From here on every commit fails with this, until `None`.
@@ -130,7 +148,9 @@ impl ReadEntries for Mutex<Shared> {
             return Err(ReadError::Trimmed { oldest: shared.first });
         }
         let mut answer = Answer::new(limit, max_bytes);
-        let wanted = shared.epochs.iter().flatten().filter(|entry| entry.seq > after);
+        let read = |epoch: &Vec<Arc<Entry>>| epoch.last().is_none_or(|last| last.seq <= after);
+        let unread = shared.epochs.iter().skip_while(|epoch| read(epoch)).flatten();
+        let wanted = unread.skip_while(|entry| entry.seq <= after);
         let _ = wanted.cloned().all(|entry| answer.take(entry));
         Ok(answer.entries)
     }

@@ -9,21 +9,27 @@ use crate::api::Keeper;
 use crate::event::{Event, Seq};
 use crate::limits::{LOG_READ_BYTES_MAX, LOG_READ_ENTRIES_MAX, STATE_CHECKPOINT_ENTRIES};
 use crate::log::checkpoint::{Checkpoint, CheckpointFile};
+use crate::log::memory::MemoryStore;
 use crate::log::{ReadError, Reader};
 use crate::state::State;
 
 /// Where checkpoints are kept.
-pub(super) struct Checkpoints {
-    file: CheckpointFile,
+pub(super) enum Checkpoints {
+    File(Arc<CheckpointFile>),
+    Memory(MemoryStore),
 }
 
 impl Checkpoints {
-    pub(super) fn new(folder: &Path) -> Self {
-        Self { file: CheckpointFile::new(folder) }
+    pub(super) fn in_folder(folder: &Path) -> Self {
+        Self::File(Arc::new(CheckpointFile::new(folder)))
     }
 
     fn read(&self) -> Option<State> {
-        let checkpoint = match self.file.read() {
+        let read = match self {
+            Self::File(file) => file.read(),
+            Self::Memory(store) => Ok(store.checkpoint()),
+        };
+        let checkpoint = match read {
             Ok(checkpoint) => checkpoint?,
             Err(error) => {
                 tracing::warn!("{error}");
@@ -41,7 +47,6 @@ impl Checkpoints {
 
     /// Writes in the background; a write that fails is said, and costs time at the next start only.
     pub(super) fn keeper(self) -> Keeper {
-        let file = Arc::new(self.file);
         Keeper {
             every: STATE_CHECKPOINT_ENTRIES,
             keep: Box::new(move |state| {
@@ -52,7 +57,14 @@ impl Checkpoints {
                         return None;
                     }
                 };
-                let (file, checkpoint) = (Arc::clone(&file), Checkpoint { seq: state.seq, state: encoded });
+                let checkpoint = Checkpoint { seq: state.seq, state: encoded };
+                let file = match &self {
+                    Self::File(file) => Arc::clone(file),
+                    Self::Memory(store) => {
+                        store.keep_checkpoint(checkpoint);
+                        return None;
+                    }
+                };
                 Some(tokio::task::spawn_blocking(move || {
                     if let Err(error) = file.write(&checkpoint) {
                         tracing::warn!("checkpoint: {error}; the next start folds more of the log");

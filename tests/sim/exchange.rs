@@ -182,6 +182,15 @@ impl Exchange {
         core.day.end(at);
     }
 
+    /// A further day's work begins.
+    pub(crate) fn begin_day(&self, seed: u64, speed: f64, pauses: f64) {
+        let mut core = self.shared.core();
+        let at = core.at(self.shared.elapsed());
+        core.day = Day::new(seed, speed, at).with_pauses(pauses);
+        drop(core);
+        self.shared.wake();
+    }
+
     pub(crate) fn apart(&self) -> Option<Apart> {
         self.shared.core().apart
     }

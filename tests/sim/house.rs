@@ -1,6 +1,6 @@
 //! One gateway with its office: started, hurt, restarted, and looked at from all sides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use lamplighter::lamp::{LampCommand, Rigging, VirtualBoard};
 use lamplighter::limits::{LAMP_IDENTIFY, LAMP_TEST_STEP, LOG_RETRY_MAX, LOG_UNFLUSHED_ENTRIES_MAX};
 use lamplighter::link::driver::push;
 use lamplighter::log::Reader;
+use lamplighter::log::checkpoint::Checkpoint;
 use lamplighter::log::memory::MemoryStore;
 use lamplighter::log::record::Entry;
 use lamplighter::run::{Gateway, Storage, World};
@@ -29,7 +30,6 @@ use crate::truth;
 const LINK: &str = "front";
 /// A link beside it, to a PBX where nothing happens, over a network without a fault.
 const PEER: &str = "back";
-const HEARTBEAT: Duration = Duration::from_secs(20);
 /// From the end of a connection to `lost` on every lamp.
 const AT_ONCE: Duration = Duration::from_millis(50);
 /// From a link that may connect again to one that is resynced: the longest pause between tries, a connect that is
@@ -41,6 +41,18 @@ const SETTLED: Duration = Duration::from_secs(45);
 const ORIGIN: Timestamp = Timestamp(1_795_323_091_000);
 const LAMPS_TESTED: u32 = 11;
 
+/// What differs between an hour of faults and a month.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Site {
+    pub(crate) heartbeat: Duration,
+    /// Retention by age.
+    pub(crate) keep: Duration,
+}
+
+impl Site {
+    pub(crate) const HOUR: Self = Self { heartbeat: Duration::from_secs(20), keep: Duration::from_secs(7 * 24 * 3600) };
+}
+
 pub(crate) struct House {
     pub(crate) clock: Clock,
     pub(crate) exchange: Exchange,
@@ -50,6 +62,7 @@ pub(crate) struct House {
     pub(crate) tail: Tail,
     pub(crate) store: MemoryStore,
     config: Config,
+    site: Site,
     board: VirtualBoard,
     seed: u64,
     started: Instant,
@@ -66,21 +79,25 @@ pub(crate) struct House {
 impl House {
     /// An office at work, and a gateway that starts beside it.
     pub(crate) async fn new(seed: u64, speed: f64, office: Office) -> Self {
-        let mut house = Self::without_gateway(seed, speed, office);
+        Self::of(seed, speed, office, Site::HOUR).await
+    }
+
+    pub(crate) async fn of(seed: u64, speed: f64, office: Office, site: Site) -> Self {
+        let mut house = Self::without_gateway(seed, speed, office, site);
         house.start().await;
         house
     }
 
     /// An office that stands still, and no gateway.
     pub(crate) async fn at_rest(seed: u64, office: Office) -> Self {
-        let house = Self::without_gateway(seed, 1.0, office);
+        let house = Self::without_gateway(seed, 1.0, office, Site::HOUR);
         house.exchange.freeze();
         house
     }
 
-    fn without_gateway(seed: u64, speed: f64, office: Office) -> Self {
+    fn without_gateway(seed: u64, speed: f64, office: Office, site: Site) -> Self {
         let clock = Clock::simulated(ORIGIN);
-        let config = config(seed, &office);
+        let config = config(seed, &office, site);
         let peer = Exchange::start(Office::recorded(), seed, speed, clock);
         peer.freeze();
         Self {
@@ -93,6 +110,7 @@ impl House {
             tail: Tail::default(),
             store: MemoryStore::new(1000),
             config,
+            site,
             board: VirtualBoard::new(),
             seed,
             wished: BTreeMap::new(),
@@ -232,7 +250,7 @@ impl House {
 
     fn look_at_lamps(&self, gateway: &Gateway, now: Instant) {
         let out_of_touch = self.exchange.apart().is_some_and(|apart| {
-            let bound = if apart.silent { HEARTBEAT * 2 + AT_ONCE } else { AT_ONCE };
+            let bound = if apart.silent { self.site.heartbeat * 2 + AT_ONCE } else { AT_ONCE };
             now.saturating_duration_since(apart.since) > bound
         });
         let unwritable = gateway.stats.unflushed() > 0
@@ -296,7 +314,10 @@ impl House {
             if back && waited > SETTLED {
                 return;
             }
-            assert!(back || waited < BACK, "the link is not resynced {waited:?} after the network is good again");
+            assert!(
+                back || waited < BACK + self.site.heartbeat,
+                "the link is not resynced {waited:?} after the network is good again"
+            );
             sleep(Duration::from_millis(if back { 2499 } else { 499 })).await;
         }
     }
@@ -311,9 +332,9 @@ impl House {
         }
     }
 
-    /// The fold of the whole log, from its first entry.
+    /// The fold of the log anew, as a start makes it.
     pub(crate) fn compare_folds(&self) {
-        let fresh = Tail::fold(&self.tail);
+        let fresh = self.tail.fold(self.store.checkpoint());
         assert_eq!(fresh, self.tail.state, "a fresh fold of the log gives the same state");
     }
 
@@ -327,14 +348,15 @@ fn lamp_of(lamp: &lamplighter::lamp::SiteLamp) -> String {
 }
 
 /// A lamp for every desk, agent and queue of the office, for the link and for the gateway.
-fn config(seed: u64, office: &Office) -> Config {
+fn config(seed: u64, office: &Office, site: Site) -> Config {
     let native = if seed.is_multiple_of(4) { "useful" } else { "none" };
     let addresses = if seed.is_multiple_of(3) { "\"tcp://pbx-a\", \"tcp://pbx-b\"" } else { "\"tcp://pbx-a\"" };
     let mut text = format!(
-        "[gateway]\nid = \"sim\"\n[links.{LINK}]\ndialect = \"ami\"\naddresses = [{addresses}]\nuser = \"gw\"\n\
+        "[gateway]\nid = \"sim\"\n[log]\nkeep = \"{}s\"\n[links.{LINK}]\ndialect = \"ami\"\naddresses = [{addresses}]\nuser = \"gw\"\n\
          secret = \"gw-secret\"\nheartbeat = \"{}s\"\nnative = \"{native}\"\ntrunks = [\"{}\"]\n\
          [links.{PEER}]\ndialect = \"ami\"\naddresses = [\"tcp://pbx-c\"]\nuser = \"gw\"\nsecret = \"gw-secret\"\n",
-        HEARTBEAT.as_secs(),
+        site.keep.as_secs(),
+        site.heartbeat.as_secs(),
         office.trunk
     );
     let mut lamp = |name: String, shows: String| {
@@ -367,8 +389,10 @@ pub(crate) struct Tail {
     feed: Option<Feed>,
     pub(crate) last: Seq,
     pub(crate) state: State,
-    /// A checksum of every entry, by seq.
-    marks: Vec<u32>,
+    /// A checksum of every entry that retention left, in order; the first one's place is after `trimmed`.
+    marks: VecDeque<u32>,
+    /// The log said that everything up to here is gone.
+    trimmed: Seq,
     pub(crate) downs: Vec<String>,
 }
 
@@ -406,24 +430,31 @@ impl Tail {
     fn take(&mut self, entry: &Entry) {
         assert_eq!(entry.seq, self.last.next(), "seqs have no gap and come in order");
         self.last = entry.seq;
-        self.marks.push(mark(entry));
+        self.marks.push_back(mark(entry));
         let event = event_of(entry);
+        if let Body::LogTrimmed(gap) = &event.body {
+            assert_eq!(gap.from, self.trimmed.next(), "what is gone is told once, and in order");
+            self.marks.drain(..(gap.to.0 - self.trimmed.0) as usize);
+            self.trimmed = gap.to;
+        }
         if let Body::LinkDown(down) = &event.body {
             self.downs.push(format!("{} {:?} {}", entry.at, down.reason, down.detail));
         }
         self.state.apply(entry, &event);
     }
 
-    /// Everything that was ever flushed is still there, as it was.
+    /// Everything that was ever flushed, and not told as trimmed, is still there as it was.
     fn verify_all_kept(&self) {
         let Some(feed) = &self.feed else { return };
-        let mut after = Seq(0);
+        assert!(feed.log.first() <= self.trimmed.next(), "nothing leaves the log without a word");
+        let mut after = self.trimmed;
         loop {
             let entries = feed.log.read(after, 1000, usize::MAX).unwrap_or_else(|error| panic!("the log: {error}"));
             let Some(last) = entries.last() else { break };
             after = last.seq;
             for entry in &entries {
-                assert_eq!(self.marks.get(entry.seq.0 as usize - 1), Some(&mark(entry)), "entry {} changed", entry.seq);
+                let kept = self.marks.get((entry.seq.0 - self.trimmed.0) as usize - 1);
+                assert_eq!(kept, Some(&mark(entry)), "entry {} changed", entry.seq);
             }
         }
         assert_eq!(after, self.last, "the log ends where its last flushed entry was");
@@ -432,7 +463,7 @@ impl Tail {
     /// The last entries that name a thing.
     fn told_of(&self, thing: &str) -> String {
         let Some(feed) = &self.feed else { return String::new() };
-        let (mut after, mut told) = (Seq(0), Vec::new());
+        let (mut after, mut told) = (self.trimmed, Vec::new());
         while let Some(entries) = feed.log.read(after, 1000, usize::MAX).ok().filter(|entries| !entries.is_empty()) {
             for entry in entries {
                 after = entry.seq;
@@ -456,12 +487,18 @@ impl Tail {
         named
     }
 
-    pub(crate) fn marks(&self) -> &[u32] {
+    pub(crate) fn marks(&self) -> &VecDeque<u32> {
         &self.marks
     }
 
-    fn fold(&self) -> State {
-        let mut state = State::default();
+    pub(crate) fn trimmed(&self) -> Seq {
+        self.trimmed
+    }
+
+    /// From the checkpoint where retention took the beginning.
+    fn fold(&self, checkpoint: Option<Checkpoint>) -> State {
+        let kept = checkpoint.filter(|_| self.trimmed > Seq(0));
+        let mut state = kept.map_or_else(State::default, |kept| serde_json::from_slice(&kept.state).unwrap());
         let Some(feed) = &self.feed else { return state };
         loop {
             let entries = feed.log.read(state.seq, 1000, usize::MAX).unwrap_or_else(|error| panic!("{error}"));

@@ -4,13 +4,15 @@
 //! Shape: for each seed one runtime whose clock jumps to the next thing to do, with a gateway ([`house`]), an office
 //! behind a bad network ([`exchange`]), a list of faults ([`script`]), a slow consumer ([`follower`]) and what must be
 //! so ([`truth`]). A seed repeats its run but for the order within a millisecond; a failure prints it.
-//! `LAMPLIGHTER_SEED` runs one seed, `LAMPLIGHTER_SEEDS` so many, `LAMPLIGHTER_MINUTES` as many minutes of each.
+//! `LAMPLIGHTER_SEED` runs one seed, `LAMPLIGHTER_SEEDS` so many, `LAMPLIGHTER_MINUTES` as many minutes of each;
+//! [`month`] has the long form.
 
 #![allow(clippy::unwrap_used, reason = "a simulation that cannot be set up is a failure")]
 
 mod exchange;
 mod follower;
 mod house;
+mod month;
 mod order;
 mod script;
 mod truth;
@@ -72,7 +74,7 @@ fn a_seed_repeats_its_run() {
             let (mut house, mut rng) = (House::new(11, SPEED, Office::demo()).await, fastrand::Rng::with_seed(11));
             stretch(&mut house, &mut rng).await;
             house.come_to_rest().await;
-            let mut marks = house.tail.marks().to_vec();
+            let mut marks = Vec::from(house.tail.marks().clone());
             marks.sort_unstable();
             marks
         })

@@ -48,6 +48,29 @@ pub(crate) fn acts(rng: &mut fastrand::Rng, length: Duration) -> Vec<(Duration, 
     acts
 }
 
+/// Acts of one day that begins at midnight, in time order: mostly while people work, and longer ones than an hour has.
+pub(crate) fn acts_of_a_day(rng: &mut fastrand::Rng) -> Vec<(Duration, Act)> {
+    const HOUR: u64 = 3600;
+    let mut acts = Vec::new();
+    for _ in 0..rng.usize(2..9) {
+        let at = seconds(rng, 9 * HOUR, 18 * HOUR);
+        one(rng, at, &mut acts);
+    }
+    for _ in 0..rng.usize(0..3) {
+        let at = seconds(rng, 0, 24 * HOUR);
+        let span = seconds(rng, HOUR / 12, 3 * HOUR);
+        let (begin, end) = match rng.u32(0..3) {
+            0 => (Act::Network(Network::Silent), Act::Network(Network::Good)),
+            1 => (Act::StoreFails, Act::StoreRecovers),
+            _ => (Act::Nap(span * 4), Act::Nap(Duration::ZERO)),
+        };
+        acts.extend([(at, begin), (at + span, end)]);
+    }
+    acts.retain(|(at, _)| *at < Duration::from_secs(24 * HOUR));
+    acts.sort_by_key(|(at, _)| *at);
+    acts
+}
+
 fn one(rng: &mut fastrand::Rng, at: Duration, acts: &mut Vec<(Duration, Act)>) {
     let mut for_a_while = |begin: Act, end: Act, span: Duration| acts.extend([(at, begin), (at + span, end)]);
     match rng.u32(0..100) {

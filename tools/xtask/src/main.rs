@@ -3,6 +3,7 @@
 mod fuzz;
 mod host;
 mod lab;
+mod month;
 mod tests;
 
 use std::env;
@@ -17,6 +18,8 @@ cargo xtask COMMAND
   test          everything: installs or names what is missing, then all tests, then the scenarios on a real
                 Asterisk; the last line says `N passed, N failed, N skipped`
   sim [SEEDS]   the virtual office under faults, so many seeds (500 unless said), an hour of its time each; minutes to hours
+  month [SEEDS] a month of one office in virtual time under faults, with flat memory, so many seeds (1000 unless said);
+                a few seconds each on one core, and as many at once as there are cores
   days [SEEDS]  a day of each dialect in virtual time under faults, so many seeds (20 unless said); half a minute each
   fuzz [SECONDS] [NAME…]  every fuzz target of that name, seeded from the corpus, a minute each unless said
   bench [WHAT]  figures beside yardsticks: parse, gateway, latency, store, or all; builds a release first
@@ -44,6 +47,8 @@ fn main() -> ExitCode {
         ["test"] => tests::everything(),
         ["sim"] => simulate("500"),
         ["sim", seeds] => simulate(seeds),
+        ["month"] => month::months("1000"),
+        ["month", seeds] => month::months(seeds),
         ["days"] => days("20"),
         ["days", seeds] => days(seeds),
         ["fuzz"] => fuzz::everything("60", &[]),

@@ -18,6 +18,8 @@ use crate::limits::DAY_STEPS_MAX;
 pub struct Day {
     rng: fastrand::Rng,
     speed: f64,
+    /// Pauses between calls are so many times as long.
+    pauses: f64,
     steps: BTreeMap<(Duration, u64), Step>,
     planned: u64,
     ends: Option<Duration>,
@@ -95,6 +97,7 @@ impl Day {
         let mut day = Self {
             rng: fastrand::Rng::with_seed(seed),
             speed: speed.clamp(0.1, 1000.0),
+            pauses: 1.0,
             steps: BTreeMap::new(),
             planned: 0,
             ends: None,
@@ -104,6 +107,13 @@ impl Day {
         }
         day.after(now, 1.0, 2.0, Step::Begin(None));
         day
+    }
+
+    /// A smaller office: as long talks, and so many times the pause between two calls.
+    #[must_use]
+    pub fn with_pauses(mut self, times: f64) -> Self {
+        self.pauses = times.clamp(1.0, 1000.0);
+        self
     }
 
     /// Nothing new begins after `at`; what is under way comes to its end.
@@ -139,7 +149,7 @@ impl Day {
                 }
                 let happening = self.choose();
                 self.begin(pbx, happening, now);
-                self.after(now, 1.0, 4.0, Step::Begin(None));
+                self.after(now, self.pauses, 4.0 * self.pauses, Step::Begin(None));
             }
             Step::Answer { call, talk } => self.answer(pbx, call, talk, now),
             Step::Reject(call) => {
