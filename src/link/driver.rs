@@ -477,7 +477,7 @@ impl LinkDriver {
         let counts = self.session.tally();
         if counts.refused > self.figures.refused.load(Relaxed) && self.said.refused() {
             tracing::warn!(
-                "{}: a message was refused {}; it is left out, and the state asked for again in case it mattered",
+                "{}: a message was refused {}; it is left out, the others count",
                 self.named(self.backoff.address()),
                 self.session.refused()
             );
