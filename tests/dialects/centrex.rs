@@ -4,6 +4,8 @@
 //! # comment; the first says what is shown
 //! @ KEY = VALUE               a line of the link's configuration, before connecting
 //! @ connect tcp://10.0.4.2:8086    @ listen    @ close    @ stop    @ code 1001 reason
+//! @ lookup                    before a connection: where is the PBX? `@ lookup none` where nobody is to be asked
+//! @ found tcp://a:1 tcp://b:2 the addresses that are used from here on; `@ found` where they stay
 //! @ login                     connect, LOGIN, LOGINRESULT of 3321, polls answered idle, resynced
 //! @ idle                      a poll that waits is answered: own telephone registered, no channel
 //! @ +30s                      time passes, each deadline on the way is met
@@ -375,6 +377,17 @@ impl Dialogue {
             "listen" => {
                 self.json = true;
                 self.session().handle_connected("0.0.0.0:8260", Transport::Listener, now);
+            }
+            "lookup" => {
+                let asks = self.session().begin_lookup(now);
+                assert_eq!(asks, rest.is_empty(), "line {}", self.line);
+            }
+            "found" => {
+                let found = self.session().take_addresses().unwrap_or_default();
+                let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+                if found.join(" ") != rest {
+                    self.fail(&format!("found {found:?}"));
+                }
             }
             "close" => self.session().handle_closed(now),
             "stop" => self.session().handle_stop(now),

@@ -259,8 +259,8 @@ const KEYS: &[Key] = &[
             "oam",
             Takes::Texts,
             None,
-            "servers, HOST:PORT or a URL, that are asked before a login where this user's server is, 1 to 8; none are asked \
-             unless given",
+            "servers, HOST:PORT or a URL, that are asked where this user's server is, 1 to 8; whom they name is dialled \
+             before addresses, under TLS where one of those is tls://; none are asked unless given",
         ),
     ),
     assumed(
@@ -273,7 +273,8 @@ const KEYS: &[Key] = &[
             "oam_answer",
             Takes::Texts,
             Some(OAM_ANSWERS),
-            "where their answer names servers, {address} standing for one: every pattern in turn, the main server's first",
+            "where their answer names servers, {address} standing for one HOST[:PORT]: every pattern in turn, the main \
+             server's first; three at most count",
         ),
     ),
 ];

@@ -80,7 +80,8 @@ pub struct CentrexApi {
     pub result_quiet: Duration,
     /// `utc_offset`: the PBX's local time. Default `+09:00`.
     pub utc_offset: Offset,
-    /// `oam`: OAM servers, `HOST:PORT` or a URL, asked before a login where this user's server is. Default none (A8).
+    /// `oam`: OAM servers, `HOST:PORT` or a URL, asked where this user's server is: whom they name is dialled before the
+    /// `addresses`, which stay as backups. Default none (A8).
     pub oam: Option<Oam>,
 }
 

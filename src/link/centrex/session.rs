@@ -1,7 +1,7 @@
 //! One Centrex link: login, presence, commands, keep-alive, loss; (input, now) → outputs.
 //!
 //! Source: LGUBaseOpenApi (login, heartbeat, results by verb) and the JSON-wrapped form of its events.
-//! Shape: `form = "api"`: (OAM lookup →) LOGIN → LOGINRESULT → up → one poll of own and watched extensions → resynced →
+//! Shape: `form = "api"`: (OAM lookup, before a connection →) LOGIN → LOGINRESULT → up → one poll of own and watched extensions → resynced →
 //! live. `form = "json"`: up and resynced at once, since there is nothing to log in to and nothing to ask; devices are
 //! unknown until their first event.
 //! Keep-alive: a heartbeat each [`config::Link::heartbeat`], whether it is answered or not; any byte that comes is life.
@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::clock::Instant;
-use crate::config::{self, CentrexApi, CentrexForm, CentrexLink};
+use crate::config::{self, Address, CentrexApi, CentrexForm, CentrexLink};
 use crate::event::{Body, Event, LinkId, LinkUpEvent};
 use crate::limits::CENTREX_REFUSED_IN_A_ROW_MAX;
 use crate::link::known::Known;
@@ -70,8 +70,10 @@ pub struct Session {
     site: CentrexLink,
     heartbeat: Duration,
     deadline: Duration,
-    /// As configured, `HOST:PORT` each: an OAM answer is compared with them.
-    places: Vec<String>,
+    /// As configured.
+    configured: Vec<Address>,
+    /// In use: what the OAM server named, then the configured ones.
+    places: Vec<Address>,
     pub(super) model: Model,
     wire: Wire,
     state: State,
@@ -120,8 +122,6 @@ enum Wire {
 enum State {
     /// Not connected, or told to go down.
     Over,
-    /// The OAM server's answer.
-    Lookup,
     /// The account was taken by somebody else: no login before this.
     Contended {
         until: Instant,
@@ -143,7 +143,8 @@ impl Session {
             site: site.clone(),
             heartbeat: common.heartbeat,
             deadline: common.deadline,
-            places: common.addresses.iter().map(config::Address::authority).collect(),
+            configured: common.addresses.clone(),
+            places: common.addresses.clone(),
             wire: Wire::None,
             state: State::Over,
             address: String::new(),
@@ -188,6 +189,7 @@ impl Session {
     /// Accepted: the PBX's word for it is `native`.
     fn up(&mut self) {
         self.outputs.push_back(Output::Up);
+        self.note_served();
         let address = self.address.clone();
         self.events.push_back(Event::link(&self.link, Body::LinkUp(LinkUpEvent { address })));
     }
@@ -345,7 +347,7 @@ impl Session {
             (State::Over, _) => {}
             (State::Login { .. }, Kind::LoginResult) => self.handle_login_result(message, now),
             // Nothing is pushed before the login.
-            (State::Lookup | State::Contended { .. } | State::Login { .. }, _) => {}
+            (State::Contended { .. } | State::Login { .. }, _) => {}
             (State::Resync | State::Live, Kind::LoginResult) if self.api().is_some() => {
                 self.handle_later_login_result(message, now);
             }
@@ -443,6 +445,16 @@ impl Session {
 }
 
 impl crate::link::Session for Session {
+    fn begin_lookup(&mut self, now: Instant) -> bool {
+        let asks = self.look_up(now);
+        self.flush();
+        asks
+    }
+
+    fn take_addresses(&mut self) -> Option<Vec<Address>> {
+        self.take_found()
+    }
+
     fn handle_connected(&mut self, address: &str, transport: Transport, now: Instant) {
         self.end();
         self.outputs.retain(|output| matches!(output, Output::Event(_) | Output::Served { .. }));
@@ -516,8 +528,8 @@ impl crate::link::Session for Session {
         self.flush();
     }
 
-    fn handle_response(&mut self, id: RequestId, response: Result<HttpResponse, HttpFailed>, now: Instant) {
-        self.take_looked_up(id, response, now);
+    fn handle_response(&mut self, id: RequestId, response: Result<HttpResponse, HttpFailed>, _now: Instant) {
+        self.take_looked_up(id, response);
         self.flush();
     }
 
@@ -575,7 +587,7 @@ impl crate::link::Session for Session {
             State::Over => return None,
             State::Login { deadline } => Some(*deadline),
             State::Contended { until } => Some(*until),
-            State::Lookup | State::Resync | State::Live => None,
+            State::Resync | State::Live => None,
         };
         let live = self.is_live();
         let model = self.model.poll_timeout().filter(|_| live);
