@@ -82,6 +82,13 @@ const KEYS: &[Key] = &[
     ),
     key("path_secret", Takes::Secret, None, "the path that reports must be posted to; any unless given"),
     key(
+        "rest",
+        Takes::Table(REST),
+        None,
+        "the side channel over HTTPS: with form json it dials, sends and asks, with api it adds its methods to raw; id and \
+         password needed",
+    ),
+    key(
         "login_with",
         Takes::Choice(&["user", "extension"]),
         Some("\"user\""),
@@ -277,6 +284,19 @@ const KEYS: &[Key] = &[
              server's first; three at most count",
         ),
     ),
+];
+
+const REST: &[Key] = &[
+    key(
+        "url",
+        Takes::Text,
+        Some("\"https://centrex.uplus.co.kr/RestApi\""),
+        "https://HOST[:443] with the services' path, /RestApi unless given; http:// only where the way there is trusted, \
+         since a hash goes over it that is as good as the password",
+    ),
+    key("id", Takes::Text, None, "the 070 number, 1 to 128 characters"),
+    key("password", Takes::Secret, None, "its password; what is sent is its SHA-512"),
+    key("device", Takes::Text, None, "what the link's events call that telephone; id unless given"),
 ];
 
 const OAM_ANSWERS: &str = r#"['"MainAddr":"{address}"', '"BackupAddr":"{address}"', '"BackAddr2":"{address}"']"#;

@@ -3,7 +3,7 @@
 //! Source: LGUBaseOpenApi (login, heartbeat, results by verb) and the JSON-wrapped form of its events.
 //! Shape: `form = "api"`: (OAM lookup, before a connection →) LOGIN → LOGINRESULT → up → one poll of own and watched extensions → resynced →
 //! live. `form = "json"`: up and resynced at once, since there is nothing to log in to and nothing to ask; devices are
-//! unknown until their first event.
+//! unknown until their first event. With `rest` some can be asked and ordered beside either form.
 //! Keep-alive: a heartbeat each [`config::Link::heartbeat`], whether it is answered or not; any byte that comes is life.
 //! Overlap of a snapshot with events: see [`super::model`].
 //! Bounds: commands [`CENTREX_COMMANDS_PENDING_MAX`](crate::limits::CENTREX_COMMANDS_PENDING_MAX), each with a deadline;
@@ -15,6 +15,7 @@ mod login;
 mod oam;
 mod poll;
 mod report;
+mod rest;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -33,6 +34,7 @@ use crate::link::{Down, service};
 use self::commands::{Commanded, Joining};
 use self::oam::Lookup;
 use self::poll::Poll;
+use self::rest::Asked;
 use super::codec::{ByteOrder, Decoder, Frame, Item, TooLong, begins_event, decode_text, said};
 use super::json::{self, Reader, Wrapped};
 use super::message::{Kind, Message};
@@ -67,7 +69,7 @@ pub const TELLS_REPUBLISHED: Tells = Tells {
 #[derive(Debug)]
 pub struct Session {
     link: LinkId,
-    site: CentrexLink,
+    pub(super) site: CentrexLink,
     heartbeat: Duration,
     deadline: Duration,
     /// As configured.
@@ -82,6 +84,9 @@ pub struct Session {
     joining: Option<Joining>,
     poll: Poll,
     lookup: Lookup,
+    /// HTTP requests made so far.
+    requests: u64,
+    asked: Vec<Asked>,
     /// The order in which this PBX is spoken to where none is set: big-endian (A2), until a login has no answer in it.
     byte_order: ByteOrder,
     /// Logins without an answer since the last that had one.
@@ -152,6 +157,8 @@ impl Session {
             joining: None,
             poll: Poll::default(),
             lookup: Lookup::default(),
+            requests: 0,
+            asked: Vec::new(),
             byte_order: ByteOrder::Big,
             unanswered_logins: 0,
             partial: None,
@@ -410,6 +417,7 @@ impl Session {
         self.wire = Wire::None;
         self.joining = None;
         self.poll = Poll::default();
+        self.forget_asked();
         for commanded in std::mem::take(&mut self.commands) {
             if let Some(id) = commanded.service() {
                 self.serve(id, Err(ServiceFault::LinkLost));
@@ -529,7 +537,10 @@ impl crate::link::Session for Session {
     }
 
     fn handle_response(&mut self, id: RequestId, response: Result<HttpResponse, HttpFailed>, _now: Instant) {
-        self.take_looked_up(id, response);
+        match self.asked_is(id) {
+            true => self.take_asked(id, response),
+            false => self.take_looked_up(id, response),
+        }
         self.flush();
     }
 
@@ -618,7 +629,9 @@ impl crate::link::Session for Session {
 
     fn abilities(&self) -> Abilities {
         let Some(api) = self.api() else {
-            return Abilities { tells: TELLS_REPUBLISHED, services: Vec::new() };
+            let by_rest = |service: &&Service| self.site.rest.is_some() && super::rest::offers(**service);
+            let services = Service::ALL.iter().filter(by_rest).copied().collect();
+            return Abilities { tells: TELLS_REPUBLISHED, services };
         };
         let offered = |service: &&Service| super::service::offers(**service, api.withdrawn);
         Abilities { tells: TELLS, services: Service::ALL.iter().filter(offered).copied().collect() }

@@ -18,6 +18,7 @@ use crate::config::{Address, Oam, Scheme};
 use crate::event::{Body, Event, PbxNativeEvent};
 use crate::limits::CENTREX_OAM_ADDRESSES_MAX;
 use crate::link::centrex::codec::said;
+use crate::link::centrex::rest::form_encoded;
 use crate::link::native;
 use crate::link::session::{HttpFailed, HttpRequest, HttpResponse, Output, RequestId};
 
@@ -28,7 +29,6 @@ const ADDRESS_BYTES_MAX: usize = 264;
 
 #[derive(Debug, Default)]
 pub(super) struct Lookup {
-    next: u64,
     /// The request under way, and which server it went to.
     asked: Option<(RequestId, usize)>,
     /// Of the last answer that named any.
@@ -62,9 +62,8 @@ impl Session {
         let Some(api) = self.api() else { return false };
         let Some(oam) = &api.oam else { return false };
         let Some(server) = oam.servers.get(index).cloned() else { return false };
-        let id = RequestId(self.lookup.next);
         let body = oam.form.replace("{user}", &form_encoded(&api.login_id)).into_bytes();
-        self.lookup.next += 1;
+        let id = self.request_id();
         self.lookup.asked = Some((id, index));
         self.outputs.push_back(Output::Request(HttpRequest {
             id,
@@ -173,15 +172,4 @@ fn named<'b>(oam: &Oam, body: &'b str) -> impl Iterator<Item = &'b str> {
 
 fn is_address(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_' | ':' | '[' | ']')
-}
-
-fn form_encoded(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~') => out.push(char::from(b)),
-            b => out.push_str(&format!("%{b:02X}")),
-        }
-    }
-    out
 }
