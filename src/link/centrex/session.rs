@@ -11,6 +11,7 @@
 //! Not supported: saying goodbye; the protocol has no word for it.
 
 pub(super) mod commands;
+mod late;
 mod login;
 mod oam;
 mod poll;
@@ -32,6 +33,7 @@ use crate::link::session::{
 use crate::link::{Down, service};
 
 use self::commands::{Commanded, Joining};
+use self::late::Late;
 use self::oam::Lookup;
 use self::poll::Poll;
 use self::rest::Asked;
@@ -82,6 +84,7 @@ pub struct Session {
     address: String,
     commands: Vec<Commanded>,
     joining: Option<Joining>,
+    late: Late,
     poll: Poll,
     lookup: Lookup,
     /// HTTP requests made so far.
@@ -155,6 +158,7 @@ impl Session {
             address: String::new(),
             commands: Vec::new(),
             joining: None,
+            late: Late::default(),
             poll: Poll::default(),
             lookup: Lookup::default(),
             requests: 0,
@@ -416,6 +420,7 @@ impl Session {
         self.state = State::Over;
         self.wire = Wire::None;
         self.joining = None;
+        self.late = Late::default();
         self.poll = Poll::default();
         self.forget_asked();
         for commanded in std::mem::take(&mut self.commands) {
@@ -605,10 +610,20 @@ impl crate::link::Session for Session {
         let joining = self.joining.as_ref().map(|joining| joining.until);
         let due = self.commands.iter().map(|command| command.deadline).min();
         let poll = self.poll.due().filter(|_| live);
-        [state, model, joining, due, poll, self.partial_until(), self.silent_at(), self.beat_at]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            state,
+            model,
+            joining,
+            due,
+            poll,
+            self.late.poll_timeout(),
+            self.partial_until(),
+            self.silent_at(),
+            self.beat_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn poll_output(&mut self) -> Option<Output> {
