@@ -35,6 +35,7 @@ pub(super) const CENTREX: DialectKeys = DialectKeys {
         "addresses = [\"tcp://pbx\"]\nuser = \"u\"\nsecret = \"s\"\nencryption = \"seed\"\nkey = \"0123456789abcdef\"\niv = \"0123456789abcdef\"\n",
         "addresses = [\"tcp://pbx\"]\nuser = \"u\"\nsecret = \"s\"\noam = [\"oam:9999\"]\n",
         "addresses = [\"ws://pbx\"]\n",
+        "addresses = [\"ws://pbx\"]\nrest = { id = \"070\", password = \"p\" }\n",
         "listen = \"127.0.0.1:8260\"\n",
     ],
 };
