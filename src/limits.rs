@@ -301,7 +301,9 @@ pub const CENTREX_RING_MAX: Duration = Duration::from_secs(600);
 pub const CENTREX_CALL_SILENT_MAX: Duration = Duration::from_secs(8 * 3600);
 /// Characters of a text message; a longer one is refused.
 pub const CENTREX_SMS_CHARS_MAX: usize = 200;
-/// Servers that an OAM lookup may name: a main one and two backups; further ones are left out.
+/// Bytes of a text message over the REST side, in CP949; a longer one is refused.
+pub const CENTREX_REST_TEXT_BYTES_MAX: usize = 720;
+/// Servers that an OAM answer may name: a main one and two backups; further ones are left out.
 pub const CENTREX_OAM_ADDRESSES_MAX: usize = 3;
 
 // ---- log ---------------------------------------------------------------------------------------

@@ -28,7 +28,9 @@ pub use link::{
     OPENVOX_SERVICES, OlssooLink, OpenvoxControl, OpenvoxLink, Rest, RestForm, Scheme, TlsSettings, is_service_path,
 };
 pub use link::{AgentsOverReconnects, ManualIn, NexuscubeLink, Parties, Pongs, Resync};
-pub use link::{CentrexApi, CentrexForm, CentrexJson, CentrexLink, HistoryDates, HistorySeconds, Network, Oam};
+pub use link::{
+    CentrexApi, CentrexForm, CentrexJson, CentrexLink, CentrexRest, HistoryDates, HistorySeconds, Network, Oam,
+};
 pub use pattern::PatternOverride;
 pub use units::{parse_colour, parse_duration, parse_size, show_duration, show_size};
 

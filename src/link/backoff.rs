@@ -83,6 +83,14 @@ impl Backoff {
         Next { address: self.address, pause }
     }
 
+    /// Another list of addresses, at least one: its first is next. The pauses stay as long as they have become, so that a
+    /// list that changes with every round does not hurry them.
+    pub fn set_addresses(&mut self, addresses: usize) {
+        self.addresses = addresses.max(1);
+        self.address = 0;
+        self.probe = LINK_PRIMARY_PROBE;
+    }
+
     /// While a backup serves: when to see whether the primary is there again. `None` on the primary itself.
     pub fn primary_probe(&self) -> Option<Duration> {
         (self.address != 0).then_some(self.probe)
@@ -149,6 +157,32 @@ mod tests {
         let round = backoff.handle_ended(Ended::Failed);
         assert_eq!(round.address, 0);
         assert!(round.pause > Duration::ZERO);
+    }
+
+    #[test]
+    fn another_list_is_tried_from_its_first_to_its_last() {
+        let mut backoff = Backoff::new(3, 7);
+        backoff.handle_ended(Ended::Failed);
+        backoff.handle_ended(Ended::Failed);
+        backoff.set_addresses(2);
+        assert_eq!(backoff.address(), 0);
+        assert!(backoff.primary_probe().is_none());
+        assert_eq!(backoff.handle_ended(Ended::Failed).address, 1);
+        assert_eq!(backoff.handle_ended(Ended::Failed).address, 0);
+        backoff.set_addresses(0);
+        assert_eq!(backoff.handle_ended(Ended::Failed).address, 0, "an empty list counts as one address");
+    }
+
+    #[test]
+    fn a_list_that_changes_with_every_round_is_no_quicker_than_one_that_stays() {
+        let mut backoff = Backoff::new(1, 7);
+        let mut last = Duration::ZERO;
+        for round in 0..12 {
+            last = backoff.handle_ended(Ended::Failed).pause;
+            backoff.set_addresses(1);
+            assert!(round == 0 || last >= LINK_RETRY_MIN / 2, "{last:?}");
+        }
+        assert!(last >= LINK_RETRY_MAX / 2, "{last:?}");
     }
 
     #[test]

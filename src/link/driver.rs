@@ -3,6 +3,8 @@
 //! Input: what a connection carries, pushed reports, HTTP answers, service calls, time, the stop signal. Output: events
 //! for the log, bytes for the PBX, answers.
 //! One turn: drain the session's outputs, then wait for exactly one of all inputs.
+//! Addresses: the configured ones, until the session finds others; a session that looks them up does so before each round
+//! of them, without a connection.
 //! Bounds: a full event queue stops the reading, so the PBX waits or drops us, and that is said; a PBX that does not
 //! take our bytes is dropped at [`LINK_WRITE_BYTES_MAX`](crate::limits::LINK_WRITE_BYTES_MAX) or after
 //! [`LINK_WRITE_STALL_MAX`]; HTTP requests under way [`LINK_REQUESTS_MAX`], reports without their answer
@@ -43,7 +45,7 @@ use self::push::{PushServer, Pushed};
 use super::backoff::{Backoff, Ended, Next};
 use super::figures::LinkFigures;
 use super::service::ServiceFault;
-use super::session::{HttpFailed, HttpResponse, ReportId, RequestId, Session, Transport};
+use super::session::{HttpFailed, HttpRequest, HttpResponse, ReportId, RequestId, Session, Transport};
 use super::{Down, Output};
 use crate::clock::{Clock, Instant, Timestamp};
 use crate::config::Address;
@@ -86,7 +88,7 @@ pub struct LinkDriver {
 
 /// Where the PBX is, and how it is reached.
 pub struct Places {
-    /// As configured; primary first. None where the PBX comes to us.
+    /// As configured, or as the session found them; primary first. None where the PBX comes to us.
     pub addresses: Vec<Address>,
     pub connect: Connect,
     pub handshake: Handshake,
@@ -167,6 +169,9 @@ impl LinkDriver {
     pub async fn run(mut self) {
         let mut hands = Hands::default();
         loop {
+            if self.find(&mut hands).await.is_err() {
+                return;
+            }
             let address = self.backoff.address();
             self.figures.connecting(&self.places.name(address));
             let mut live_since = None;
@@ -204,6 +209,50 @@ impl LinkDriver {
                 return;
             }
         }
+    }
+
+    /// Where the PBX is, as far as the session asks: before each round of the addresses, and bounded by its requests'
+    /// deadlines.
+    async fn find(&mut self, hands: &mut Hands) -> Result<(), Stopped> {
+        if self.backoff.address() == 0 && self.session.begin_lookup(self.clock.now()) {
+            let mut requests = Requests::new();
+            loop {
+                let received = self.clock.timestamp();
+                while let Some(output) = self.session.poll_output() {
+                    match output {
+                        Output::Request(request) => self.request(&mut requests, request),
+                        output => self.carry(hands, output, received).await?,
+                    }
+                }
+                if requests.is_empty() {
+                    break;
+                }
+                tokio::select! {
+                    Some((id, response)) = requests.next() => {
+                        self.session.handle_response(id, response, self.clock.now());
+                    }
+                    Some(order) = self.orders.recv() => refuse(order),
+                    () = stopped(&mut self.stop) => return Err(Stopped),
+                }
+            }
+        }
+        let Some(addresses) = self.session.take_addresses().filter(|addresses| !addresses.is_empty()) else {
+            return Ok(());
+        };
+        self.backoff.set_addresses(addresses.len());
+        self.said.moved();
+        self.places.addresses = addresses;
+        Ok(())
+    }
+
+    /// Begins it, or says at once that too many are under way.
+    fn request(&mut self, requests: &mut Requests, request: HttpRequest) {
+        let id = request.id;
+        if requests.len() >= LINK_REQUESTS_MAX {
+            return self.session.handle_response(id, Err(HttpFailed::TooMany), self.clock.now());
+        }
+        let connect = Arc::clone(&self.places.connect);
+        requests.push(async move { (id, http::perform(connect, request).await) }.boxed());
     }
 
     /// One connection, from the first packet to the last.
@@ -286,13 +335,7 @@ impl LinkDriver {
                         }
                     }
                     Output::Ping => write.ping(),
-                    Output::Request(request) if requests.len() < LINK_REQUESTS_MAX => {
-                        let (connect, id) = (Arc::clone(&self.places.connect), request.id);
-                        requests.push(async move { (id, http::perform(connect, request).await) }.boxed());
-                    }
-                    Output::Request(request) => {
-                        self.session.handle_response(request.id, Err(HttpFailed::TooMany), self.clock.now());
-                    }
+                    Output::Request(request) => self.request(&mut requests, request),
                     Output::Up => {
                         *live_since = Some(self.clock.now());
                         self.figures.up();

@@ -3,7 +3,8 @@
 //! Shape: one input, then every output is drained with [`Session::poll_output`]. A connection begins with
 //! [`Session::handle_connected`] and ends with [`Session::handle_closed`]; what a session knows of the PBX outlives
 //! both. The transport follows from the address: a byte stream (`tcp`, `tls`), whole text messages (`ws`, `wss`), or
-//! a listener that the PBX pushes reports to. Beside it a session may ask for HTTP requests of its own.
+//! a listener that the PBX pushes reports to. Beside it a session may ask for HTTP requests of its own; before it, with
+//! [`Session::begin_lookup`], for where the PBX is.
 //! Bounds: what a session keeps of its PBX is bounded by its dialect's limits; the driver bounds bytes, requests,
 //! reports and service calls.
 
@@ -19,7 +20,20 @@ use crate::event::Event;
 
 /// One link's dialect, for as long as the link is configured.
 pub trait Session: Send + fmt::Debug {
-    /// A connection stands. `address` is as configured, for `link.up`; after a listening link's end it is called again
+    /// Before the first address of the list is tried: true where the session asks somebody where its PBX is. What it asks
+    /// with comes as [`Output::Request`], each end with [`Session::handle_response`]; no connection stands meanwhile, and
+    /// the first is tried once no request is under way.
+    fn begin_lookup(&mut self, _now: Instant) -> bool {
+        false
+    }
+
+    /// The addresses to use from here on instead of those before, in order; `None` where they stay. Bounded by the
+    /// session, never empty.
+    fn take_addresses(&mut self) -> Option<Vec<Address>> {
+        None
+    }
+
+    /// A connection stands. `address` is as configured or as found, for `link.up`; after a listening link's end it is called again
     /// while the listener stays.
     fn handle_connected(&mut self, address: &str, transport: Transport, now: Instant);
 

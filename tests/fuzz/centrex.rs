@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lamplighter::clock::Clock;
+use lamplighter::clock::{Clock, Instant};
 use lamplighter::config::{Config, Dialect};
 use lamplighter::event::LinkId;
 use lamplighter::limits::CENTREX_JSON_BYTES_MAX;
@@ -15,7 +15,7 @@ use lamplighter::link::centrex::message::Message;
 use lamplighter::link::centrex::{json, results};
 use lamplighter::link::known::Known;
 use lamplighter::link::service::{Arguments, CallId, Service, ServiceCall};
-use lamplighter::link::session::{Report, ReportId, Transport};
+use lamplighter::link::session::{HttpResponse, Report, ReportId, RequestId, Transport};
 use lamplighter::link::{Output, Session as _};
 use lamplighter::secret::Secret;
 
@@ -134,8 +134,10 @@ pub(crate) fn round_trip(text: &str, split: usize, settings: usize) {
 
 fn session(json: bool) -> Session {
     let form = match json {
-        true => "form = \"json\"\n",
-        false => "user = \"3321\"\nsecret = \"s\"\nwatch = [\"3322\"]\n",
+        true => "form = \"json\"\nrest = { id = \"3321\", password = \"hunter2\" }\n",
+        false => {
+            "user = \"3321\"\nsecret = \"s\"\nwatch = [\"3322\"]\noam = [\"o:1\", \"o:2\"]\noam_answer = [\"|{address}\"]\n"
+        }
     };
     let text = format!("[gateway]\nid = \"g\"\n[links.l]\ndialect = \"centrex\"\naddresses = [\"tcp://h\"]\n{form}");
     let config =
@@ -216,8 +218,17 @@ pub(crate) fn centrex_session(input: &[u8]) {
             14 => {
                 session.handle_closed(now);
                 drain(&mut session, &mut connected, &mut answered, &mut acknowledged);
+                look_up(&mut session, bytes, now);
                 session.handle_connected("tcp://h:8086", Transport::Stream, now);
                 connected = true;
+            }
+            _ if length % 2 == 0 => {
+                let body = match length % 4 {
+                    0 => bytes.to_vec(),
+                    _ => [b"{\"SVC_RT\":\"0000\",\"DATAS\":[{\"TIME\":\"", bytes, b"\",\"SRC\":\"1\"}]}"].concat(),
+                };
+                let response = HttpResponse { status: 200, content_type: None, body };
+                session.handle_response(RequestId(u64::from(*length) / 4), Ok(response), now);
             }
             _ => session.handle_stop(now),
         }
@@ -227,6 +238,27 @@ pub(crate) fn centrex_session(input: &[u8]) {
     drain(&mut session, &mut connected, &mut answered, &mut acknowledged);
     assert_eq!(asked, answered, "every service call is answered exactly once");
     assert_eq!(reports, acknowledged, "every report is answered exactly once");
+}
+
+/// Whatever is answered, a lookup ends, and leaves few addresses that can be dialled.
+fn look_up(session: &mut Session, body: &[u8], now: Instant) {
+    let mut asks = session.begin_lookup(now);
+    let mut requests = 0;
+    while asks {
+        asks = false;
+        while let Some(output) = session.poll_output() {
+            let Output::Request(request) = output else { continue };
+            requests += 1;
+            let response = HttpResponse { status: 200, content_type: None, body: body.to_vec() };
+            session.handle_response(request.id, Ok(response), now);
+            asks = true;
+        }
+    }
+    assert!(requests <= 2, "each server is asked once");
+    if let Some(addresses) = session.take_addresses() {
+        assert!((1..=4).contains(&addresses.len()), "{addresses:?}");
+        assert!(addresses.iter().all(|address| address.port > 0 && !address.host.is_empty()), "{addresses:?}");
+    }
 }
 
 fn drain(session: &mut Session, connected: &mut bool, answered: &mut u64, acknowledged: &mut u64) {

@@ -10,6 +10,7 @@ mod json;
 mod login;
 mod loss;
 mod oam;
+mod rest;
 mod wires;
 
 use std::net::SocketAddr;

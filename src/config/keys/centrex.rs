@@ -35,6 +35,7 @@ pub(super) const CENTREX: DialectKeys = DialectKeys {
         "addresses = [\"tcp://pbx\"]\nuser = \"u\"\nsecret = \"s\"\nencryption = \"seed\"\nkey = \"0123456789abcdef\"\niv = \"0123456789abcdef\"\n",
         "addresses = [\"tcp://pbx\"]\nuser = \"u\"\nsecret = \"s\"\noam = [\"oam:9999\"]\n",
         "addresses = [\"ws://pbx\"]\n",
+        "addresses = [\"ws://pbx\"]\nrest = { id = \"070\", password = \"p\" }\n",
         "listen = \"127.0.0.1:8260\"\n",
     ],
 };
@@ -81,6 +82,13 @@ const KEYS: &[Key] = &[
         "addresses and networks that may post to listen, such as 10.0.4.0/24; needed off loopback, any unless given",
     ),
     key("path_secret", Takes::Secret, None, "the path that reports must be posted to; any unless given"),
+    key(
+        "rest",
+        Takes::Table(REST),
+        None,
+        "the side channel over HTTPS: with form json it dials, sends and asks, with api it adds its methods to raw; id and \
+         password needed",
+    ),
     key(
         "login_with",
         Takes::Choice(&["user", "extension"]),
@@ -259,8 +267,8 @@ const KEYS: &[Key] = &[
             "oam",
             Takes::Texts,
             None,
-            "servers, HOST:PORT or a URL, that are asked before a login where this user's server is, 1 to 8; none are asked \
-             unless given",
+            "servers, HOST:PORT or a URL, that are asked where this user's server is, 1 to 8; whom they name is dialled \
+             before addresses, under TLS where one of those is tls://; none are asked unless given",
         ),
     ),
     assumed(
@@ -273,9 +281,23 @@ const KEYS: &[Key] = &[
             "oam_answer",
             Takes::Texts,
             Some(OAM_ANSWERS),
-            "where their answer names servers, {address} standing for one: every pattern in turn, the main server's first",
+            "where their answer names servers, {address} standing for one HOST[:PORT]: every pattern in turn, the main \
+             server's first; three at most count",
         ),
     ),
+];
+
+const REST: &[Key] = &[
+    key(
+        "url",
+        Takes::Text,
+        Some("\"https://centrex.uplus.co.kr/RestApi\""),
+        "https://HOST[:443] with the services' path, /RestApi unless given; http:// only where the way there is trusted, \
+         since a hash goes over it that is as good as the password",
+    ),
+    key("id", Takes::Text, None, "the 070 number, 1 to 128 characters"),
+    key("password", Takes::Secret, None, "its password; what is sent is its SHA-512"),
+    key("device", Takes::Text, None, "what the link's events call that telephone; id unless given"),
 ];
 
 const OAM_ANSWERS: &str = r#"['"MainAddr":"{address}"', '"BackupAddr":"{address}"', '"BackAddr2":"{address}"']"#;

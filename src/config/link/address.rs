@@ -3,6 +3,7 @@
 //! Not supported: an account in an address; it has keys of its own, where it is kept secret.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::config::fault::Problem;
 use crate::config::reader::Item;
@@ -52,6 +53,19 @@ impl Scheme {
 }
 
 impl Address {
+    /// `HOST[:PORT]` as somebody else names it, without a scheme and a path of its own: the scheme, and the port where none
+    /// is named, are the caller's. `None` where it is no such text, or names nothing that can be dialled.
+    pub fn named(text: &str, scheme: Scheme, port: u16) -> Option<Self> {
+        let (host, named) = host_and_port(text)?;
+        let port = named.map_or(Some(port), |digits| digits.parse().ok()).filter(|port| *port > 0)?;
+        let somewhere = host.parse::<IpAddr>().map_or(true, |ip| {
+            let everywhere = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
+            !ip.is_unspecified() && !ip.is_multicast() && !everywhere
+        });
+        let path = if scheme.has_path() { "/" } else { "" };
+        somewhere.then(|| Self { scheme, host: host.to_owned(), port, path: path.to_owned() })
+    }
+
     /// `HOST:PORT`, an IPv6 address in brackets: what stands in a `Host` header.
     pub fn authority(&self) -> String {
         let (host, port) = (&self.host, self.port);
@@ -135,4 +149,39 @@ fn host_and_port(text: &str) -> Option<(&str, Option<&str>)> {
     let port_shaped = port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
     let host_fits = (1..=253).contains(&host.len()) && host.bytes().all(host_shaped);
     (host_fits && port_shaped).then_some((host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_somebody_names_is_a_host_and_a_port_or_nothing() {
+        let named = |text| Address::named(text, Scheme::Tls, 8086).map(|address| address.to_string());
+        assert_eq!(named("203.0.113.5:9000").as_deref(), Some("tls://203.0.113.5:9000"));
+        assert_eq!(named("pbx.example").as_deref(), Some("tls://pbx.example:8086"));
+        assert_eq!(named("[2001:db8::1]:9000").as_deref(), Some("tls://[2001:db8::1]:9000"));
+        for text in [
+            "",
+            ":8086",
+            "pbx:0",
+            "pbx:65536",
+            "pbx:",
+            "pbx:+1",
+            "2001:db8::1",
+            "[::1",
+            "tcp://pbx:1",
+            "user@pbx:1",
+            "pbx:1/path",
+            "pbx pbx",
+            "pbx\r\n:1",
+            "0.0.0.0:8086",
+            "[::]:8086",
+            "255.255.255.255:8086",
+            "224.0.0.1:8086",
+        ] {
+            assert_eq!(named(text), None, "{text:?}");
+        }
+        assert_eq!(named(&format!("{}:1", "x".repeat(254))), None, "no host is that long");
+    }
 }

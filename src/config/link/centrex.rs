@@ -2,6 +2,10 @@
 //!
 //! Source: the protocol document, sections 2 and 3; each `A…` is an assumption of its register, with that default.
 
+mod rest;
+
+pub use rest::CentrexRest;
+
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -33,6 +37,9 @@ pub struct CentrexLink {
     /// `strict`: republished JSON is refused, with its line and column, where it is no JSON or its body has line breaks,
     /// comments or explanations. Default false.
     pub strict: bool,
+    /// `rest`: the side channel over HTTPS; with `form = "json"` it serves what can be asked and ordered, otherwise it adds
+    /// its methods to `raw`. Default none.
+    pub rest: Option<CentrexRest>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +87,8 @@ pub struct CentrexApi {
     pub result_quiet: Duration,
     /// `utc_offset`: the PBX's local time. Default `+09:00`.
     pub utc_offset: Offset,
-    /// `oam`: OAM servers, `HOST:PORT` or a URL, asked before a login where this user's server is. Default none (A8).
+    /// `oam`: OAM servers, `HOST:PORT` or a URL, asked where this user's server is: whom they name is dialled before the
+    /// `addresses`, which stay as backups. Default none (A8).
     pub oam: Option<Oam>,
 }
 
@@ -145,6 +153,7 @@ pub(super) const KEYS: &[&str] = &[
     "path_secret",
     "path_secret_file",
     "path_secret_env",
+    "rest",
     "login_with",
     "extension",
     "contended_pause",
@@ -179,7 +188,7 @@ pub(super) const KEYS: &[&str] = &[
 ];
 
 /// Keys that say something only where a login is made.
-const API_KEYS: RangeInclusive<usize> = 13..=43;
+const API_KEYS: RangeInclusive<usize> = 14..=44;
 /// Keys that say something only where events are republished.
 const JSON_KEYS: [&str; 5] = ["strict", "allow", "path_secret", "path_secret_file", "path_secret_env"];
 
@@ -197,6 +206,7 @@ pub(super) fn read(section: &Section<'_>, places: &Places<'_>) -> Option<Centrex
     let poll = never_or(section, "poll", POLL, Some(POLL_DEFAULT));
     let own_peer = section.item("own_peer").map_or(Some(None), |item| exten(&item).map(Some));
     let strict = section.item("strict").map_or(Some(false), |item| item.boolean());
+    let rest = section.item("rest").map_or(Some(None), |item| rest::read(item).map(Some));
     let republished = republished?;
     let form = if republished {
         account_of_nobody(section);
@@ -207,7 +217,7 @@ pub(super) fn read(section: &Section<'_>, places: &Places<'_>) -> Option<Centrex
         misplaced(section, JSON_KEYS.iter(), "takes no republished events (`form = \"json\"`)");
         api(section).map(|api| CentrexForm::Api(Box::new(api)))
     };
-    Some(CentrexLink { form: form?, watch: watch?, poll: poll?, own_peer: own_peer?, strict: strict? })
+    Some(CentrexLink { form: form?, watch: watch?, poll: poll?, own_peer: own_peer?, strict: strict?, rest: rest? })
 }
 
 /// Which form it is; every address of a link must lead to the same.

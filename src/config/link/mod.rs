@@ -15,7 +15,7 @@ mod openvox;
 
 pub use address::{Address, Scheme};
 pub use ami::{AgentNames, AmiLink, AmiServices, Login};
-pub use centrex::{CentrexApi, CentrexForm, CentrexJson, CentrexLink, HistoryDates, HistorySeconds, Oam};
+pub use centrex::{CentrexApi, CentrexForm, CentrexJson, CentrexLink, CentrexRest, HistoryDates, HistorySeconds, Oam};
 pub use network::Network;
 pub use nexuscube::{AgentsOverReconnects, ManualIn, NexuscubeLink, Parties, Pongs, Resync};
 pub use olssoo::{ActionForm, OlssooLink, Rest, RestForm};

@@ -1,4 +1,4 @@
-//! LG U+ Centrex: LGUBaseOpenApi over TCP, and the JSON-wrapped form of its events.
+//! LG U+ Centrex: LGUBaseOpenApi over TCP, the JSON-wrapped form of its events, and the REST services beside both.
 
 mod calls;
 pub mod cipher;
@@ -7,6 +7,7 @@ pub mod command;
 pub mod json;
 pub mod message;
 mod model;
+mod rest;
 pub mod results;
 mod service;
 pub mod session;

@@ -3,6 +3,7 @@
 //! Source: the service table of the protocol document, column `centrex`; how each ends is in [`super::session`].
 //! Shape: every argument is checked, then the call it is about is found, then one command is written; a login acts for its
 //! own extension only.
+//! What goes over the REST side channel is in [`super::rest`].
 //! Not supported: finishing an attended transfer by a command of its own; the telephone does it, by hanging up, which
 //! is what transfer-call sends.
 
@@ -76,9 +77,13 @@ fn argument_of(place: &str) -> &str {
 
 impl Session {
     pub(super) fn begin_service(&mut self, call: ServiceCall, now: Instant) -> Result<(), ServiceFault> {
+        if self.is_by_rest(&call) {
+            return self.begin_by_rest(&call);
+        }
         let Some(api) = self.api().cloned() else {
+            let besides = if self.site.rest.is_some() { ", and `rest` has no such method" } else { "" };
             return Err(ServiceFault::NotSupported {
-                why: format!("{} needs a login, and events come republished here", call.service),
+                why: format!("{} needs a login, and events come republished here{besides}", call.service),
             });
         };
         if !offers(call.service, api.withdrawn) {
@@ -606,7 +611,7 @@ fn own_channel(call: &Call) -> Result<String, ServiceFault> {
 }
 
 /// `members`, else `to`; each is one item of a comma list.
-fn peers(arguments: &Arguments) -> Result<Vec<String>, ServiceFault> {
+pub(super) fn peers(arguments: &Arguments) -> Result<Vec<String>, ServiceFault> {
     let peers = match arguments.members.is_empty() {
         true => vec![arguments.to()?.to_owned()],
         false => arguments.members.clone(),

@@ -1,9 +1,9 @@
 //! One Centrex link: login, presence, commands, keep-alive, loss; (input, now) → outputs.
 //!
 //! Source: LGUBaseOpenApi (login, heartbeat, results by verb) and the JSON-wrapped form of its events.
-//! Shape: `form = "api"`: (OAM lookup →) LOGIN → LOGINRESULT → up → one poll of own and watched extensions → resynced →
+//! Shape: `form = "api"`: (OAM lookup, before a connection →) LOGIN → LOGINRESULT → up → one poll of own and watched extensions → resynced →
 //! live. `form = "json"`: up and resynced at once, since there is nothing to log in to and nothing to ask; devices are
-//! unknown until their first event.
+//! unknown until their first event. With `rest` some can be asked and ordered beside either form.
 //! Keep-alive: a heartbeat each [`config::Link::heartbeat`], whether it is answered or not; any byte that comes is life.
 //! Overlap of a snapshot with events: see [`super::model`].
 //! Bounds: commands [`CENTREX_COMMANDS_PENDING_MAX`](crate::limits::CENTREX_COMMANDS_PENDING_MAX), each with a deadline;
@@ -11,16 +11,18 @@
 //! Not supported: saying goodbye; the protocol has no word for it.
 
 pub(super) mod commands;
+mod late;
 mod login;
 mod oam;
 mod poll;
 mod report;
+mod rest;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::clock::Instant;
-use crate::config::{self, CentrexApi, CentrexForm, CentrexLink};
+use crate::config::{self, Address, CentrexApi, CentrexForm, CentrexLink};
 use crate::event::{Body, Event, LinkId, LinkUpEvent};
 use crate::limits::CENTREX_REFUSED_IN_A_ROW_MAX;
 use crate::link::known::Known;
@@ -31,8 +33,10 @@ use crate::link::session::{
 use crate::link::{Down, service};
 
 use self::commands::{Commanded, Joining};
+use self::late::Late;
 use self::oam::Lookup;
 use self::poll::Poll;
+use self::rest::Asked;
 use super::codec::{ByteOrder, Decoder, Frame, Item, TooLong, begins_event, decode_text, said};
 use super::json::{self, Reader, Wrapped};
 use super::message::{Kind, Message};
@@ -67,19 +71,25 @@ pub const TELLS_REPUBLISHED: Tells = Tells {
 #[derive(Debug)]
 pub struct Session {
     link: LinkId,
-    site: CentrexLink,
+    pub(super) site: CentrexLink,
     heartbeat: Duration,
     deadline: Duration,
-    /// As configured, `HOST:PORT` each: an OAM answer is compared with them.
-    places: Vec<String>,
+    /// As configured.
+    configured: Vec<Address>,
+    /// In use: what the OAM server named, then the configured ones.
+    places: Vec<Address>,
     pub(super) model: Model,
     wire: Wire,
     state: State,
     address: String,
     commands: Vec<Commanded>,
     joining: Option<Joining>,
+    late: Late,
     poll: Poll,
     lookup: Lookup,
+    /// HTTP requests made so far.
+    requests: u64,
+    asked: Vec<Asked>,
     /// The order in which this PBX is spoken to where none is set: big-endian (A2), until a login has no answer in it.
     byte_order: ByteOrder,
     /// Logins without an answer since the last that had one.
@@ -120,8 +130,6 @@ enum Wire {
 enum State {
     /// Not connected, or told to go down.
     Over,
-    /// The OAM server's answer.
-    Lookup,
     /// The account was taken by somebody else: no login before this.
     Contended {
         until: Instant,
@@ -143,14 +151,18 @@ impl Session {
             site: site.clone(),
             heartbeat: common.heartbeat,
             deadline: common.deadline,
-            places: common.addresses.iter().map(config::Address::authority).collect(),
+            configured: common.addresses.clone(),
+            places: common.addresses.clone(),
             wire: Wire::None,
             state: State::Over,
             address: String::new(),
             commands: Vec::new(),
             joining: None,
+            late: Late::default(),
             poll: Poll::default(),
             lookup: Lookup::default(),
+            requests: 0,
+            asked: Vec::new(),
             byte_order: ByteOrder::Big,
             unanswered_logins: 0,
             partial: None,
@@ -188,6 +200,7 @@ impl Session {
     /// Accepted: the PBX's word for it is `native`.
     fn up(&mut self) {
         self.outputs.push_back(Output::Up);
+        self.note_served();
         let address = self.address.clone();
         self.events.push_back(Event::link(&self.link, Body::LinkUp(LinkUpEvent { address })));
     }
@@ -345,7 +358,7 @@ impl Session {
             (State::Over, _) => {}
             (State::Login { .. }, Kind::LoginResult) => self.handle_login_result(message, now),
             // Nothing is pushed before the login.
-            (State::Lookup | State::Contended { .. } | State::Login { .. }, _) => {}
+            (State::Contended { .. } | State::Login { .. }, _) => {}
             (State::Resync | State::Live, Kind::LoginResult) if self.api().is_some() => {
                 self.handle_later_login_result(message, now);
             }
@@ -407,7 +420,9 @@ impl Session {
         self.state = State::Over;
         self.wire = Wire::None;
         self.joining = None;
+        self.late = Late::default();
         self.poll = Poll::default();
+        self.forget_asked();
         for commanded in std::mem::take(&mut self.commands) {
             if let Some(id) = commanded.service() {
                 self.serve(id, Err(ServiceFault::LinkLost));
@@ -443,6 +458,16 @@ impl Session {
 }
 
 impl crate::link::Session for Session {
+    fn begin_lookup(&mut self, now: Instant) -> bool {
+        let asks = self.look_up(now);
+        self.flush();
+        asks
+    }
+
+    fn take_addresses(&mut self) -> Option<Vec<Address>> {
+        self.take_found()
+    }
+
     fn handle_connected(&mut self, address: &str, transport: Transport, now: Instant) {
         self.end();
         self.outputs.retain(|output| matches!(output, Output::Event(_) | Output::Served { .. }));
@@ -516,8 +541,11 @@ impl crate::link::Session for Session {
         self.flush();
     }
 
-    fn handle_response(&mut self, id: RequestId, response: Result<HttpResponse, HttpFailed>, now: Instant) {
-        self.take_looked_up(id, response, now);
+    fn handle_response(&mut self, id: RequestId, response: Result<HttpResponse, HttpFailed>, _now: Instant) {
+        match self.asked_is(id) {
+            true => self.take_asked(id, response),
+            false => self.take_looked_up(id, response),
+        }
         self.flush();
     }
 
@@ -575,17 +603,27 @@ impl crate::link::Session for Session {
             State::Over => return None,
             State::Login { deadline } => Some(*deadline),
             State::Contended { until } => Some(*until),
-            State::Lookup | State::Resync | State::Live => None,
+            State::Resync | State::Live => None,
         };
         let live = self.is_live();
         let model = self.model.poll_timeout().filter(|_| live);
         let joining = self.joining.as_ref().map(|joining| joining.until);
         let due = self.commands.iter().map(|command| command.deadline).min();
         let poll = self.poll.due().filter(|_| live);
-        [state, model, joining, due, poll, self.partial_until(), self.silent_at(), self.beat_at]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            state,
+            model,
+            joining,
+            due,
+            poll,
+            self.late.poll_timeout(),
+            self.partial_until(),
+            self.silent_at(),
+            self.beat_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn poll_output(&mut self) -> Option<Output> {
@@ -606,7 +644,9 @@ impl crate::link::Session for Session {
 
     fn abilities(&self) -> Abilities {
         let Some(api) = self.api() else {
-            return Abilities { tells: TELLS_REPUBLISHED, services: Vec::new() };
+            let by_rest = |service: &&Service| self.site.rest.is_some() && super::rest::offers(**service);
+            let services = Service::ALL.iter().filter(by_rest).copied().collect();
+            return Abilities { tells: TELLS_REPUBLISHED, services };
         };
         let offered = |service: &&Service| super::service::offers(**service, api.withdrawn);
         Abilities { tells: TELLS, services: Service::ALL.iter().filter(offered).copied().collect() }

@@ -39,6 +39,11 @@ impl Said {
         self.refused = false;
     }
 
+    /// Other addresses: what is told of an index is told of another place.
+    pub(super) fn moved(&mut self) {
+        self.faults.clear();
+    }
+
     pub(super) fn down(
         &mut self,
         address: usize,

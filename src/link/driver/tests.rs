@@ -25,6 +25,9 @@ struct Notes {
     given: VecDeque<String>,
     outputs: VecDeque<Output>,
     calls: Vec<ServiceCall>,
+    /// What is asked before the first address of a round, and found by the answer.
+    lookups: VecDeque<(Output, Vec<Address>)>,
+    found: Option<Vec<Address>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -53,6 +56,18 @@ impl Probe {
 }
 
 impl Session for Probe {
+    fn begin_lookup(&mut self, _: Instant) -> bool {
+        let mut notes = self.0.lock().unwrap();
+        let Some((request, found)) = notes.lookups.pop_front() else { return false };
+        notes.outputs.push_back(request);
+        notes.found = Some(found);
+        true
+    }
+
+    fn take_addresses(&mut self) -> Option<Vec<Address>> {
+        self.0.lock().unwrap().found.take()
+    }
+
     fn handle_connected(&mut self, address: &str, transport: Transport, _: Instant) {
         self.note(format!("connected {address} {transport:?}"));
     }
@@ -145,12 +160,14 @@ struct Bench {
     probe: Probe,
     /// The PBX's ends of what the driver opened, in order.
     far: mpsc::UnboundedReceiver<DuplexStream>,
+    /// Where to, as an address.
+    dials: mpsc::UnboundedReceiver<String>,
     /// Connections to our listener.
     near: mpsc::UnboundedSender<DuplexStream>,
     events: mpsc::Receiver<Submitted>,
     flushed: watch::Sender<Seq>,
     orders: mpsc::Sender<ServiceOrder>,
-    _stop: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
 }
 
 struct Door(mpsc::UnboundedReceiver<DuplexStream>);
@@ -169,13 +186,17 @@ impl Accept for Door {
 
 impl Bench {
     fn new(scheme: Option<Scheme>) -> Self {
+        Self::with(scheme, Probe::default())
+    }
+
+    fn with(scheme: Option<Scheme>, probe: Probe) -> Self {
         let (opened, far) = mpsc::unbounded_channel();
         let (near, waiting) = mpsc::unbounded_channel();
         let (sender, events) = mpsc::channel(64);
         let (flushed, flushed_seen) = watch::channel(Seq(0));
         let (orders, ordered) = mpsc::channel(4);
         let (stop, stopped) = watch::channel(false);
-        let probe = Probe::default();
+        let (dialled, dials) = mpsc::unbounded_channel();
         let door = Mutex::new(Some(Door(waiting)));
         let address = |scheme| Address { scheme, host: "pbx".into(), port: 1, path: "/ws".into() };
         let driver = LinkDriver {
@@ -184,7 +205,8 @@ impl Bench {
             session: Box::new(probe.clone()),
             places: Places {
                 addresses: scheme.map(address).into_iter().collect(),
-                connect: Arc::new(move |_| {
+                connect: Arc::new(move |address| {
+                    dialled.send(address.to_string()).unwrap();
                     let (ours, theirs) = duplex(64 * 1024);
                     opened.send(theirs).unwrap();
                     async move { Ok(Box::new(ours) as Box<dyn Stream>) }.boxed()
@@ -207,7 +229,7 @@ impl Bench {
             stop: stopped,
         };
         tokio::spawn(driver.run());
-        Self { probe, far, near, events, flushed, orders, _stop: stop }
+        Self { probe, far, dials, near, events, flushed, orders, stop }
     }
 
     /// Takes the driver's WebSocket.
@@ -336,6 +358,78 @@ async fn a_rest_call_has_its_answer_or_its_reason() {
     first.write_all(b"HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nbad\r\n0\r\n\r\n").await.unwrap();
     assert_eq!(bench.probe.given().await, "1 403 bad");
     assert_eq!(bench.probe.given().await, "2 failed: no answer within 3 s");
+}
+
+fn place(host: &str) -> Address {
+    Address { scheme: Scheme::Tcp, host: host.into(), port: 1, path: String::new() }
+}
+
+/// Asks once for each list of hosts.
+fn looking_up(lists: &[&[&str]]) -> Probe {
+    let probe = Probe::default();
+    for (id, hosts) in (1..).zip(lists) {
+        let found = hosts.iter().map(|host| place(host)).collect();
+        probe.0.lock().unwrap().lookups.push_back((request(id, Duration::from_secs(10)), found));
+    }
+    probe
+}
+
+impl Bench {
+    /// Whoever is asked where the PBX is says so.
+    async fn answers(&mut self) {
+        assert_eq!(self.dials.recv().await.unwrap(), "http://pbx:80");
+        let mut far = self.far.recv().await.unwrap();
+        far.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+        assert!(self.probe.given().await.ends_with(" 200 ok"));
+    }
+
+    /// The next dial goes here, and is lost at once.
+    async fn lost_at(&mut self, address: &str) {
+        assert_eq!(self.dials.recv().await.unwrap(), address);
+        drop(self.far.recv().await.unwrap());
+        assert_eq!(self.probe.given().await, format!("connected {address} Stream"));
+        assert_eq!(self.probe.given().await, "closed");
+        assert_eq!(self.down().await.address.as_deref(), Some(address));
+        assert_eq!(self.probe.given().await, "closed");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_session_finds_is_dialled_instead_of_what_is_configured() {
+    let mut bench = Bench::with(Some(Scheme::Tcp), looking_up(&[&["main", "backup"], &["other"]]));
+    bench.answers().await;
+    bench.lost_at("tcp://main:1").await;
+    bench.lost_at("tcp://backup:1").await;
+    bench.answers().await; // all failed
+    bench.lost_at("tcp://other:1").await;
+    assert_eq!(bench.dials.recv().await.unwrap(), "tcp://other:1", "nobody is left to ask");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_dialled_and_nothing_served_until_the_lookup_has_ended() {
+    let mut bench = Bench::with(Some(Scheme::Tcp), looking_up(&[&["main"]]));
+    assert_eq!(bench.dials.recv().await.unwrap(), "http://pbx:80");
+    assert_eq!(bench.order("0102").await.await.unwrap(), Err(ServiceFault::LinkDown));
+    let begun = Clock::system().now();
+    let _silent = bench.far.recv().await.unwrap();
+    assert_eq!(bench.probe.given().await, "1 failed: no answer within 10 s");
+    assert_eq!(Clock::system().now() - begun, Duration::from_secs(10));
+    bench.lost_at("tcp://main:1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_does_not_wait_for_a_lookup() {
+    let mut bench = Bench::with(Some(Scheme::Tcp), looking_up(&[&["main"]]));
+    assert_eq!(bench.dials.recv().await.unwrap(), "http://pbx:80");
+    bench.stop.send_replace(true);
+    assert!(bench.events.recv().await.is_none(), "the driver is gone, and told nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_list_takes_no_address_away() {
+    let mut bench = Bench::with(Some(Scheme::Tcp), looking_up(&[&[]]));
+    bench.answers().await;
+    bench.lost_at("tcp://pbx:1/ws").await;
 }
 
 #[tokio::test]

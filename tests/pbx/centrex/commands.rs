@@ -486,6 +486,25 @@ async fn what_the_pbx_never_answers_is_504() {
 }
 
 #[tokio::test]
+async fn a_result_after_its_deadline_is_nobody_elses() {
+    let mut office = manual();
+    office.texts = vec![TextRecord {
+        time: "2011-10-23 12:30:00".into(),
+        from: "010xxxx0850".into(),
+        extension: "3321".into(),
+        third: "3".into(),
+        delivered: true,
+        text: "of page one".into(),
+    }];
+    let house = House::with(office, Wire::default(), "3321", "deadline = \"2s\"\npoll = \"0s\"").await;
+    house.office(|pbx, _| pbx.order("GETRECVSMSLIST", Answer::Late(Duration::from_millis(2500))));
+    house.refuses("get-messages", json!({}), 504).await;
+    let second = house.does("get-messages", json!({"native": {"page": "2"}})).await;
+    assert_eq!(second, json!({"messages": []}), "the first page came in between, and is not the second");
+    assert_eq!(house.does("get-messages", json!({})).await["messages"][0]["text"], "of page one");
+}
+
+#[tokio::test]
 async fn who_and_what_is_not_here_is_404_or_409() {
     let mut house = House::manual().await;
     house.refuses_with("make-call", json!({"device": "3322", "to": "1"}), 404, "3321").await;

@@ -1,17 +1,17 @@
-//! `sim-pbx centrex`: the simulated Centrex on TCP, and on WebSocket, JSON lines and HTTP POST where asked for.
+//! `sim-pbx centrex`: the simulated Centrex on TCP, and on WebSocket, JSON lines, HTTP POST and REST where asked for.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use sim_pbx::centrex::server::{Control, Faults, Server};
-use sim_pbx::centrex::web::{Push, start_lines, start_websocket};
+use sim_pbx::centrex::web::{Push, start_lines, start_rest, start_websocket};
 use sim_pbx::centrex::{Account, ByteOrder, CentrexPbx, Charset, Cipher, Convention, Counts, Day, Office, Watch, Wire};
 
 pub(crate) const HELP: &str = "\
 Usage: sim-pbx centrex [--listen ADDRESS] [--backup ADDRESS] [--speed N] [--seed N] [--password WORD] [--form FORM]
                        [--order ORDER] [--whole] [--utf8] [--encryption MODE] [--key KEY] [--iv HEX]
-                       [--websocket ADDRESS] [--lines ADDRESS] [--push ADDRESS/PATH]
+                       [--websocket ADDRESS] [--lines ADDRESS] [--push ADDRESS/PATH] [--rest ADDRESS]
 
   --listen ADDRESS     where to listen                            [127.0.0.1:8086]
   --backup ADDRESS     a further address of the same PBX; may be repeated
@@ -28,6 +28,7 @@ Usage: sim-pbx centrex [--listen ADDRESS] [--backup ADDRESS] [--speed N] [--seed
   --websocket ADDRESS  the JSON form as a WebSocket; the path names an extension, / is everyone
   --lines ADDRESS      the JSON form as lines
   --push ADDRESS/PATH  the JSON form by HTTP POST to there
+  --rest ADDRESS       the REST services, under /RestApi; a telephone that rings for a clickdial is never lifted
   --help               this text
 ";
 
@@ -40,6 +41,7 @@ struct Wish {
     websocket: Option<SocketAddr>,
     lines: Option<SocketAddr>,
     push: Option<(SocketAddr, String)>,
+    rest: Option<SocketAddr>,
 }
 
 pub(crate) fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
@@ -66,6 +68,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Wish>, St
         websocket: None,
         lines: None,
         push: None,
+        rest: None,
     };
     let (mut mode, mut key, mut iv) = ("none".to_owned(), String::new(), "0".repeat(32));
     while let Some(option) = arguments.next() {
@@ -78,6 +81,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Wish>, St
             "--backup" => wish.listen.push(address(value()?)?),
             "--websocket" => wish.websocket = Some(address(value()?)?),
             "--lines" => wish.lines = Some(address(value()?)?),
+            "--rest" => wish.rest = Some(address(value()?)?),
             "--push" => {
                 let text = value()?;
                 let (to, path) = text.split_once('/').unwrap_or((&text, ""));
@@ -175,6 +179,11 @@ async fn serve(wish: Wish) -> Result<(), String> {
     if let Some(addr) = wish.lines {
         let handle = start_lines(addr, &control).await.map_err(|error| failed(addr, error))?;
         println!("JSON lines on {}", handle.addr);
+        handles.push(handle);
+    }
+    if let Some(addr) = wish.rest {
+        let handle = start_rest(addr, &control).await.map_err(|error| failed(addr, error))?;
+        println!("REST on http://{}/RestApi", handle.addr);
         handles.push(handle);
     }
     let push = wish.push.and_then(|(addr, path)| {

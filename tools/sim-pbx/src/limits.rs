@@ -108,6 +108,9 @@ pub const CHANNEL_NAMES_MAX: usize = 256;
 /// Calls and text messages kept for the lists; the oldest is dropped.
 pub const HISTORY_MAX: usize = 1000;
 pub const MESSAGES_KEPT_MAX: usize = 1000;
+/// Recipients, and bytes in CP949, of a text over the Centrex REST services; past either it is refused by code.
+pub const REST_RECIPIENTS_MAX: usize = 10;
+pub const REST_TEXT_BYTES_MAX: usize = 720;
 /// Text messages on one page of the list.
 pub const MESSAGES_PAGE: usize = 10;
 /// Conference rooms at once, members and invited of one room; one more is refused.

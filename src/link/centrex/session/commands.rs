@@ -1,7 +1,7 @@
 //! Commands outstanding and their ends.
 //!
 //! Shape: no command has an id, so a result belongs to the oldest command sent with its verb, and one of a verb is
-//! outstanding at a time; the next waits. Calls have no result but their event, which ends the command instead.
+//! outstanding at a time; the next waits, also for a result that is late (see [`super::late`]). Calls have no result but their event, which ends the command instead.
 //! A list's result may come in several messages: one that ends with a line break is continued, until one that does not,
 //! CMDRESULTEND, or a while of quiet (A15).
 
@@ -103,6 +103,15 @@ impl Commanded {
             Task::PollInfos | Task::PollStatuses => None,
         }
     }
+
+    /// Something came already that can only be its own.
+    fn has_result(&self) -> bool {
+        match &self.task {
+            Task::Serve(_, Serving::Happens { accepted, .. }) => *accepted,
+            Task::Serve(_, Serving::Sms { got, .. }) => !got.is_empty(),
+            _ => false,
+        }
+    }
 }
 
 impl Session {
@@ -150,7 +159,8 @@ impl Session {
     fn sendable(&self) -> Option<usize> {
         (0..self.commands.len()).find(|index| {
             let command = &self.commands[*index];
-            !command.sent && !self.commands.iter().any(|other| other.sent && other.verb == command.verb)
+            let behind = self.commands.iter().any(|other| other.sent && other.verb == command.verb);
+            !command.sent && !behind && !self.late.holds(&command.verb)
         })
     }
 
@@ -172,6 +182,9 @@ impl Session {
             return self.model.handle(message, true, now, &mut self.events);
         }
         let verb = message.verb().unwrap_or_default();
+        if self.late.takes(&verb) {
+            return self.handle_unasked_result(&verb, message, now);
+        }
         let ours = |command: &Commanded| command.sent && command.verb == verb && !is_anothers(command, message);
         match self.commands.iter().position(ours) {
             Some(index) => self.handle_answer(index, message, now),
@@ -379,8 +392,13 @@ impl Session {
     // ---- time ----------------------------------------------------------------------------------
 
     pub(super) fn overdue(&mut self, now: Instant) {
+        self.late.expire(now);
         while let Some(index) = self.commands.iter().position(|command| command.deadline <= now) {
             let commanded = self.commands.remove(index);
+            if commanded.sent && !commanded.has_result() {
+                let holds = !matches!(commanded.task, Task::Serve(_, Serving::Happens { .. }));
+                self.late.owes(&commanded.verb, holds, now + self.deadline / 2);
+            }
             match commanded.task {
                 // It never was sent: one before it had no answer.
                 Task::Serve(id, _) if !commanded.sent => self.serve(id, Err(ServiceFault::Busy)),
@@ -411,7 +429,8 @@ impl Session {
         const LISTS: [Method; 4] =
             [Method::GetCallHistory, Method::GetRecvSmsList, Method::GetPeerInfo, Method::GetStatusPeers];
         let listed = LISTS.iter().any(|method| api.commands.verb(*method) == verb);
-        let asked = self.commands.iter().any(|command| command.sent && command.verb == verb);
+        let sent = |command: &Commanded| command.sent && command.verb == verb;
+        let asked = self.late.is_owed(&verb) || self.commands.iter().any(sent);
         if !listed || !asked || !continues(body) {
             return false;
         }
@@ -460,6 +479,7 @@ impl Session {
     /// What is still being received is not overdue.
     fn wait_for_join(&mut self, until: Instant) {
         let Some(joining) = &self.joining else { return };
+        self.late.waits(&joining.verb, until + std::time::Duration::from_millis(1));
         if let Some(command) = self.commands.iter_mut().find(|command| command.sent && command.verb == joining.verb) {
             command.deadline = command.deadline.max(until + std::time::Duration::from_millis(1));
         }

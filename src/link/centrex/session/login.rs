@@ -9,11 +9,10 @@ use crate::link::centrex::message::Message;
 use super::{Session, State, Wire};
 
 impl Session {
-    /// Looks the server up first where that is asked for; leaves an account alone that somebody else took.
+    /// Leaves an account alone that somebody else took.
     pub(super) fn begin_login(&mut self, now: Instant) {
         match self.contended_until.filter(|until| *until > now) {
             Some(until) => self.state = State::Contended { until },
-            None if self.begin_lookup() => self.state = State::Lookup,
             None => self.log_in(now),
         }
     }

@@ -7,7 +7,8 @@
 //! it on TCP (and on any stream of bytes) with faults, [`web`] on WebSocket, HTTP POST and JSON lines.
 //! Units: `now` since start; Unix seconds on the wire start at [`Office::epoch_s`].
 //! Bounds: [`crate::limits`].
-//! Not supported: the OAM lookup and the REST side channel, whose forms are not published; TLS; audio.
+//! The REST side channel is [`web::start_rest`].
+//! Not supported: the OAM lookup, whose form is not published; the ring callback's GET; TLS; audio.
 
 mod call;
 mod cipher;
@@ -20,6 +21,7 @@ mod message;
 mod office;
 mod pbx;
 mod presence;
+mod rest;
 mod say;
 pub mod server;
 mod session;
@@ -39,5 +41,6 @@ pub use office::{
 };
 pub use pbx::{Answer, CentrexPbx, Received, Tally};
 pub use presence::{Forward, ForwardKind};
+pub use rest::{RestAnswer, RestAsked};
 pub use session::{Output, Said, SessionId, Watch};
 pub use wire::{ByteOrder, Charset, Counts, Deframer, Frame, Terminator, Wire, WireError};

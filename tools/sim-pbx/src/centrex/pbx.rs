@@ -14,6 +14,7 @@ use super::json::{JsonForm, Oddity};
 use super::message::TextRecord;
 use super::office::{Convention, Extension, Office};
 use super::presence::Forward;
+use super::rest::RestSide;
 use super::session::{Session, SessionId};
 use super::wire::Wire;
 use crate::limits::{
@@ -43,6 +44,7 @@ pub struct CentrexPbx {
     pub(crate) texts: VecDeque<TextRecord>,
     /// By extension id.
     pub(crate) forwards: BTreeMap<String, Forward>,
+    pub(crate) rest: RestSide,
 }
 
 /// What the next command of a verb is answered, instead of what it asks for.
@@ -118,6 +120,7 @@ impl CentrexPbx {
             history,
             texts,
             forwards: BTreeMap::new(),
+            rest: RestSide::default(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The JSON form on its three ways: a WebSocket server, an HTTP POST client, JSON lines over TCP.
+//! The JSON form on its three ways: a WebSocket server, an HTTP POST client, JSON lines over TCP; and the REST services.
 //!
 //! Source: protocol reference 3; the wrapping transport is not described there (A16), so all three are offered.
 //! Shape: each connection is a watcher of one extension or of everyone. Text that a client sends, one command body a
@@ -18,9 +18,11 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use super::rest::Reply;
 use super::server::{Control, Handle, NextText, keep_time, listen};
 use super::{SessionId, Watch};
-use crate::limits::{JSON_INPUT_BYTES_MAX, PUSH_ANSWER_BYTES_MAX, PUSH_TIMEOUT};
+use crate::limits::{JSON_INPUT_BYTES_MAX, PUSH_ANSWER_BYTES_MAX, PUSH_TIMEOUT, READ_BYTES};
+use crate::olssoo::http::{BadRequest, Request as HttpRequest, answer};
 
 /// Serves a PBX as WebSocket on `addr`; the path names the extension, `/` is everyone.
 ///
@@ -37,6 +39,57 @@ pub async fn start_websocket(addr: SocketAddr, control: &Control) -> io::Result<
 pub async fn start_lines(addr: SocketAddr, control: &Control) -> io::Result<Handle> {
     Handle::start(addr, control.clone(), |stream, control| Box::pin(serve_lines(stream, control, Watch::Everyone)))
         .await
+}
+
+/// Serves a PBX's REST services on `addr`, under `/RestApi`.
+///
+/// # Errors
+/// Where `addr` cannot be listened on.
+pub async fn start_rest(addr: SocketAddr, control: &Control) -> io::Result<Handle> {
+    Handle::start(addr, control.clone(), |stream, control| {
+        Box::pin(async move {
+            // A client that goes away in the middle is no concern of the services.
+            let _ = serve_rest(stream, control).await;
+        })
+    })
+    .await
+}
+
+/// One connection of the REST services, over any stream: one request.
+pub async fn serve_rest<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, control: Control) -> io::Result<()> {
+    let mut input = Vec::new();
+    let request = loop {
+        match HttpRequest::take(&mut input) {
+            Ok(Some(request)) => break Ok(request),
+            Err(BadRequest(status)) => break Err(status),
+            Ok(None) => {
+                let mut bytes = [0; READ_BYTES];
+                let count = stream.read(&mut bytes).await?;
+                if count == 0 {
+                    return Ok(());
+                }
+                input.extend_from_slice(&bytes[..count]);
+            }
+        }
+    };
+    let mut reply = match request {
+        Ok(request) => control.office(|pbx, now| pbx.handle_rest(&request, now)),
+        Err(status) => Reply::Now(status, String::new()),
+    };
+    if let Reply::Lifted(id) = reply {
+        control.until(|pbx| pbx.is_lifted(id)).await;
+        reply = control.office(|pbx, _| pbx.take_click(id));
+    }
+    match reply {
+        Reply::Now(status, body) => {
+            stream.write_all(&answer(status, "application/json", &body, false)).await?;
+            stream.shutdown().await
+        }
+        Reply::Never | Reply::Lifted(_) => {
+            while stream.read(&mut [0; READ_BYTES]).await? > 0 {}
+            Ok(())
+        }
+    }
 }
 
 /// Pushes messages by HTTP POST, one request each, in order; it stops when this is dropped.
