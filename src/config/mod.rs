@@ -20,6 +20,7 @@ mod link;
 mod pattern;
 mod reader;
 mod units;
+mod webhook;
 
 pub use fault::{Fault, Problem};
 pub use file::load;
@@ -31,6 +32,7 @@ pub use link::{AgentsOverReconnects, ManualIn, NexuscubeLink, Parties, Pongs, Re
 pub use link::{CentrexApi, CentrexForm, CentrexJson, CentrexLink, HistoryDates, HistorySeconds, Network, Oam};
 pub use pattern::PatternOverride;
 pub use units::{parse_colour, parse_duration, parse_size, show_duration, show_size};
+pub use webhook::Webhook;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -55,6 +57,7 @@ pub struct Config {
     pub patterns: BTreeMap<LampState, PatternOverride>,
     pub api: Api,
     pub log: Log,
+    pub webhooks: BTreeMap<String, Webhook>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,9 +159,10 @@ fn config<'d>(doc: &'d Document<'d>, table: &'d DeTable<'d>) -> Option<Config> {
     let patterns = root.section("patterns").map(|section| pattern::read(&section)).unwrap_or_default();
     let api = api(&root);
     let log = log(&root);
+    let webhooks = webhook::read_all(&root, &configured_links(&root));
     unsupported(&root);
     root.finish();
-    Some(Config { gateway: gateway?, links, lamps, patterns, api: api?, log: log? })
+    Some(Config { gateway: gateway?, links, lamps, patterns, api: api?, log: log?, webhooks })
 }
 
 fn gateway(doc: &Document<'_>, root: &Section<'_>) -> Option<Gateway> {
@@ -202,14 +206,14 @@ fn links(root: &Section<'_>) -> BTreeMap<LinkId, Link> {
     items.into_iter().filter_map(|(name, item)| Some((LinkId::new(name), link::read(item.section()?)?))).collect()
 }
 
+/// A link at fault still counts as configured: what names it is not wrong because of it.
+fn configured_links<'d>(root: &Section<'d>) -> Vec<&'d str> {
+    let links = root.item("links").filter(Item::is_table).and_then(Item::section);
+    links.map(|section| section.items().map(|(name, _)| name).collect()).unwrap_or_default()
+}
+
 fn lamps(doc: &Document<'_>, root: &Section<'_>) -> BTreeMap<LampId, SiteLamp> {
-    // A link at fault still counts as configured: its lamps are not wrong because of it.
-    let links: Vec<&str> = root
-        .item("links")
-        .filter(Item::is_table)
-        .and_then(Item::section)
-        .map(|section| section.items().map(|(name, _)| name).collect())
-        .unwrap_or_default();
+    let links = configured_links(root);
     let Some(section) = root.section("lamps") else { return BTreeMap::new() };
     let mut claims = Vec::new();
     let mut lamps = BTreeMap::new();
