@@ -212,3 +212,47 @@ fn list<'d, T>(
     let read: Vec<Option<T>> = item.list_of(of, API_FILTERS_MAX)?.iter().map(read).collect();
     read.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_taken_apart_and_its_host_header_is_what_servers_expect() {
+        for (text, server, target) in [
+            ("https://crm.example", "https://crm.example:443", "/"),
+            ("https://crm.example:8443/a/b?c=d%40e", "https://crm.example:8443", "/a/b?c=d%40e"),
+            ("http://localhost?x", "http://localhost:80", "/?x"),
+            ("https://[::1]/", "https://[::1]:443", "/"),
+        ] {
+            let (address, found) = parse_url(text).unwrap();
+            assert_eq!((address.to_string().as_str(), found.expose()), (server, target), "{text}");
+        }
+        for text in
+            ["", "crm.example", "HTTPS://crm.example", "https://", "https://a:b", "https://a:65536", "https://a b/"]
+        {
+            assert!(parse_url(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_port_is_told_only_where_it_is_not_the_schemes_own() {
+        let text = |url: &str| {
+            format!(
+                "[gateway]\nid = \"g\"\n[webhooks.w]\nurl = \"{url}\"\ninsecure = true\n\
+                 secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n"
+            )
+        };
+        for (url, host) in [
+            ("https://crm.example/x", "crm.example"),
+            ("https://crm.example:80", "crm.example:80"),
+            ("http://crm.example:80", "crm.example"),
+            ("https://[fd00::2]", "[fd00::2]"),
+            ("https://[fd00::2]:8443", "[fd00::2]:8443"),
+        ] {
+            let none = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+            let config = crate::config::Config::parse(&text(url), "t", |_| None, none).unwrap();
+            assert_eq!(config.webhooks["w"].host(), host);
+        }
+    }
+}

@@ -118,6 +118,18 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_the_headers_hold_is_within_bounds(retry_after in "\\PC*|[0-9]+|[A-Z][a-z]{2}, [0-9 A-Za-z:]*", location in ".*") {
+            let answer = Answer::judge(StatusCode::SERVICE_UNAVAILABLE, Some(&retry_after), Some(&location), WALL);
+            if let Outcome::Later(pause) = answer.outcome {
+                assert!((WEBHOOK_RETRY_MIN..=WEBHOOK_RETRY_AFTER_MAX).contains(&pause), "{pause:?}");
+            }
+            let sentence = Answer::judge(StatusCode::FOUND, Some(&retry_after), Some(&location), WALL).sentence;
+            assert!(sentence.chars().count() < WEBHOOK_SAID_CHARS_MAX + 100 && !sentence.contains(char::is_control));
+        }
+    }
+
     #[test]
     fn a_redirection_is_said_without_what_may_be_secret_in_it() {
         let said = |location| Answer::judge(StatusCode::FOUND, None, Some(location), WALL).sentence;

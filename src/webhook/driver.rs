@@ -16,7 +16,7 @@ use http_body_util::Full;
 use hyper::Request;
 use hyper::header::{CONTENT_TYPE, HOST, LOCATION, RETRY_AFTER, USER_AGENT};
 use tokio::sync::watch;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 
 use super::answer::Answer;
 use super::plan::{Plan, Step};
@@ -71,7 +71,9 @@ impl WebhookDriver {
         let progress = Progress::new(consumer.position());
         let plan = Plan::new(self.settings.park_after, self.settings.parked_retry, self.seed);
         let page = VecDeque::new();
-        let mut running = Running { driver: self, consumer, plan, progress, page, connection: None, said: None };
+        let idle_at = self.clock.now();
+        let mut running =
+            Running { driver: self, consumer, plan, progress, page, connection: None, idle_at, said: None };
         running.show(|_| {});
         while running.turn().await {}
         running.store().await;
@@ -109,6 +111,8 @@ struct Running {
     /// Entries read and not passed.
     page: VecDeque<Arc<Entry>>,
     connection: Option<HttpConnection>,
+    /// When the connection is closed unless it is used before.
+    idle_at: Instant,
     /// The fault that was said last, and when.
     said: Option<(String, Instant)>,
 }
@@ -124,7 +128,7 @@ impl Running {
             tokio::select! {
                 () = stopped(&mut stop) => return false,
                 () = sleep_until(due) => {}
-                () = ended(&mut self.connection) => {
+                () = ended(&mut self.connection, self.idle_at) => {
                     self.connection = None;
                     return true;
                 }
@@ -153,7 +157,7 @@ impl Running {
                 () = stopped(&mut stop) => return None,
                 page = self.consumer.next(after, WEBHOOK_READ_ENTRIES_MAX, WEBHOOK_READ_BYTES_MAX) => page,
                 () = until(self.progress.due()) => continue,
-                () = ended(&mut self.connection) => {
+                () = ended(&mut self.connection, self.idle_at) => {
                     self.connection = None;
                     continue;
                 }
@@ -205,7 +209,7 @@ impl Running {
             Ok(request) => request,
             Err(error) => return Some(Answer::failed(format!("the request cannot be made: {error}"))),
         };
-        let Self { driver, connection, .. } = self;
+        let Self { driver, connection, idle_at, .. } = self;
         let within = driver.settings.timeout;
         let mut stop = driver.stop.clone();
         let exchange = exchange(connection, &driver.connect, &driver.settings, driver.clock, request);
@@ -216,6 +220,7 @@ impl Running {
                 let (answer, rest) = answer.unwrap_or_else(|_| (late(), None));
                 if let Some((mut used, body)) = rest {
                     let read = timeout(WEBHOOK_ANSWER_REST_MAX, used.discard(body, WEBHOOK_ANSWER_BYTES_MAX)).await;
+                    *idle_at = driver.clock.now() + WEBHOOK_IDLE_MAX;
                     *connection = Some(used).filter(|used| read == Ok(true) && !used.is_over());
                 }
                 Some(answer)
@@ -372,9 +377,9 @@ async fn sent(
 }
 
 /// The receiver closed the connection, or nobody needed it for long; never where there is none.
-async fn ended(connection: &mut Option<HttpConnection>) {
+async fn ended(connection: &mut Option<HttpConnection>, idle_at: Instant) {
     match connection {
-        Some(connection) => drop(timeout(WEBHOOK_IDLE_MAX, connection.closed()).await),
+        Some(connection) => drop(timeout_at(idle_at, connection.closed()).await),
         None => std::future::pending().await,
     }
 }

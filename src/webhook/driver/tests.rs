@@ -10,7 +10,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::event::{Body, Event, LinkUpEvent, LogGapEvent, Submitted};
-use crate::limits::WEBHOOK_CURSOR_DELIVERIES;
+use crate::limits::{LOG_CONSUMERS_MAX, WEBHOOK_CURSOR_DELIVERIES};
 use crate::link::Down;
 use crate::log::EntryStore;
 use crate::log::cursor::Cursors;
@@ -358,6 +358,42 @@ async fn what_the_filter_leaves_out_moves_the_cursor_all_the_same() {
     while cursors.position("webhook-crm") != Some(Seq(303)) {
         tokio::time::advance(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cursor_that_cannot_be_had_is_asked_for_until_it_can() {
+    let receiver = Receiver::default();
+    let mut house = House::new();
+    for number in 0..LOG_CONSUMERS_MAX {
+        house.cursors.advance(&format!("other-{number}"), Seq(0)).unwrap();
+    }
+    house.start(&receiver, "");
+    tokio::time::advance(3 * WEBHOOK_LOG_RETRY).await;
+    house.append(2);
+    assert_eq!(house.cursors.position("webhook-crm"), None);
+    house.cursors.remove("other-0").unwrap();
+    while house.cursors.position("webhook-crm").is_none() {
+        tokio::time::advance(WEBHOOK_LOG_RETRY).await;
+    }
+    house.append(1);
+    house.drained().await;
+    assert_eq!(receiver.seqs(), [3], "it begins behind the newest");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_connection_that_has_ended_costs_one_more_and_no_pause() {
+    let receiver = Receiver::new([Reply::Status(200), Reply::HangUp, Reply::Status(200)]);
+    let mut house = House::new();
+    house.start(&receiver, "");
+    house.append(2);
+    let begun = house.clock.now();
+    let figures = house.drained().await;
+    assert_eq!((figures.delivered, figures.refused, house.clock.now() - begun), (2, 0, Duration::ZERO));
+    assert_eq!((receiver.seqs(), receiver.with(|it| it.connections)), (vec![1, 2, 2], 2));
+    tokio::time::sleep(WEBHOOK_IDLE_MAX + Duration::from_secs(1)).await; // virtual time
+    house.append(1);
+    house.drained().await;
+    assert_eq!(receiver.with(|it| it.connections), 3, "an idle one is closed");
 }
 
 #[tokio::test(start_paused = true)]
