@@ -52,7 +52,7 @@ impl Webhook {
     /// What stands in the header `Host`: the port only where it is not the scheme's own.
     pub fn host(&self) -> String {
         let authority = self.server.authority();
-        let standard = SCHEMES.iter().any(|scheme| *scheme == (self.server.scheme, self.server.port));
+        let standard = SCHEMES.contains(&(self.server.scheme, self.server.port));
         match authority.rsplit_once(':').filter(|_| standard) {
             Some((host, _)) => host.to_owned(),
             None => authority,

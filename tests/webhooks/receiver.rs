@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
 
+use lamplighter::clock::{Clock, Instant, Timestamp};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
@@ -17,7 +17,8 @@ use crate::awaited;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    pub(crate) at: SystemTime,
+    pub(crate) at: Instant,
+    pub(crate) wall: Timestamp,
     pub(crate) line: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
@@ -194,5 +195,13 @@ async fn read<S: AsyncRead + Unpin>(stream: &mut BufReader<S>, connection: usize
     let length = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
     let mut body = vec![0; length.unwrap().1.parse().unwrap()];
     stream.read_exact(&mut body).await?;
-    Ok(Some(Request { at: SystemTime::now(), line: line.trim_end().to_owned(), headers, body, connection }))
+    let clock = Clock::system();
+    Ok(Some(Request {
+        at: clock.now(),
+        wall: clock.timestamp(),
+        line: line.trim_end().to_owned(),
+        headers,
+        body,
+        connection,
+    }))
 }
