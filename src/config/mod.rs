@@ -7,8 +7,8 @@
 //! thing (a link, a lamp) that is not there. [`keys`] tells every key in words; each dialect has a file that names all
 //! of its own in `tests/corpus/config/ok`, and `full.toml` there has everything else.
 //! Units: durations and sizes are texts with a unit, `"20s"`, `"256MiB"`; percentages are whole numbers.
-//! Bounds: [`CONFIG_BYTES_MAX`], [`LINKS_MAX`], [`LAMPS_MAX`], [`CONFIG_LIST_ITEMS_MAX`](crate::limits::CONFIG_LIST_ITEMS_MAX);
-//! past any of them the file is at fault.
+//! Bounds: [`CONFIG_BYTES_MAX`], [`LINKS_MAX`], [`LAMPS_MAX`], [`WEBHOOKS_MAX`](crate::limits::WEBHOOKS_MAX),
+//! [`CONFIG_LIST_ITEMS_MAX`](crate::limits::CONFIG_LIST_ITEMS_MAX); past any of them the file is at fault.
 //! Not supported: `[uplink]`, `[bus]`, `[relay]`, `api.tls`, lamps on USB and MQTT.
 //! Each is known by name and a fault of its own, never passed over.
 

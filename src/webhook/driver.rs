@@ -72,8 +72,17 @@ impl WebhookDriver {
         let plan = Plan::new(self.settings.park_after, self.settings.parked_retry, self.seed);
         let page = VecDeque::new();
         let idle_at = self.clock.now();
-        let mut running =
-            Running { driver: self, consumer, plan, progress, page, connection: None, idle_at, said: None };
+        let mut running = Running {
+            driver: self,
+            consumer,
+            plan,
+            progress,
+            page,
+            connection: None,
+            idle_at,
+            said: None,
+            store_failed: false,
+        };
         running.show(|_| {});
         while running.turn().await {}
         running.store().await;
@@ -83,10 +92,22 @@ impl WebhookDriver {
     async fn registered(&self, first: Result<Consumer, CursorError>) -> Option<Consumer> {
         let mut found = first;
         let mut stop = self.stop.clone();
+        let mut said = false;
         loop {
             match found {
                 Ok(consumer) => return Some(consumer),
-                Err(error) => tracing::error!("webhook {}: {error}; nothing is sent before it can be", self.name),
+                Err(error) if said => tracing::debug!("webhook {}: {error}", self.name),
+                Err(error) => {
+                    said = true;
+                    tracing::error!(
+                        "webhook {}: {error}; nothing is sent before it has a cursor, and what is told until then is \
+                         not sent",
+                        self.name
+                    );
+                    self.figures.send_modify(|figures| {
+                        (figures.state, figures.last_error) = (WebhookWord::Retrying, Some(error.to_string()));
+                    });
+                }
             }
             tokio::select! {
                 () = stopped(&mut stop) => return None,
@@ -115,6 +136,8 @@ struct Running {
     idle_at: Instant,
     /// The fault that was said last, and when.
     said: Option<(String, Instant)>,
+    /// That the cursor could not be stored is said, and it could not be since.
+    store_failed: bool,
 }
 
 impl Running {
@@ -311,9 +334,15 @@ impl Running {
             return;
         }
         match self.consumer.acknowledge(to).await {
-            Ok(()) => self.progress.handle_stored(to),
+            Ok(()) => {
+                self.store_failed = false;
+                self.progress.handle_stored(to);
+            }
             Err(error) => {
-                tracing::warn!("{}: {error}", self.named());
+                if !self.store_failed {
+                    tracing::warn!("{}: {error}", self.named());
+                }
+                self.store_failed = true;
                 self.progress.handle_not_stored(self.driver.clock.now());
             }
         }

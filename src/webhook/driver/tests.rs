@@ -189,8 +189,10 @@ impl House {
         self.flush.send_replace(self.store.last());
     }
 
+    /// A year of virtual time is longer than anything here waits.
     async fn until(&mut self, like: impl FnMut(&WebhookFigures) -> bool) -> WebhookFigures {
-        self.figures.wait_for(like).await.unwrap().clone()
+        let found = timeout(Duration::from_secs(365 * 86_400), self.figures.wait_for(like)).await;
+        found.expect("it comes to it").unwrap().clone()
     }
 
     async fn drained(&mut self) -> WebhookFigures {
@@ -371,6 +373,8 @@ async fn a_cursor_that_cannot_be_had_is_asked_for_until_it_can() {
     tokio::time::advance(3 * WEBHOOK_LOG_RETRY).await;
     house.append(2);
     assert_eq!(house.cursors.position("webhook-crm"), None);
+    let figures = house.until(|figures| figures.state == WebhookWord::Retrying).await;
+    assert!(figures.last_error.unwrap().contains("keeps 64 cursors already"));
     house.cursors.remove("other-0").unwrap();
     while house.cursors.position("webhook-crm").is_none() {
         tokio::time::advance(WEBHOOK_LOG_RETRY).await;
