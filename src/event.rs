@@ -6,6 +6,8 @@
 //! Units: times are UTC milliseconds, waits are seconds; numbers and ids are opaque text, never integers.
 //! Nothing here knows a PBX brand; nothing right of this file needs to.
 
+pub mod filter;
+
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Lamplighter, in the order in which events move through it:
 //!
 //! ```text
-//! PBX bytes → link → event → log → state → lamp | api | uplink
+//! PBX bytes → link → event → log → state → lamp | api | uplink | webhook
 //! ```
 //!
 //! | stage | input | output | invariant |
@@ -12,6 +12,7 @@
 //! | [`state`] | entries in seq order | devices, agents, calls, queues, lamps | a pure fold: no clock, no I/O, the same entries give the same state |
 //! | [`lamp`] | state, patterns | what every lamp shows | acts before the flush; out of touch is a state with a pattern of its own, never a stale colour |
 //! | [`api`] | flushed entries; the lamps' own view | JSON, SSE, metrics on the LAN | events and state are never shown before a crash could not take them back; lamps are shown as they shine |
+//! | [`webhook`] | flushed entries, a cursor each | signed requests to receivers | in seq order, one under way; a slow or dead receiver costs nobody anything |
 //!
 //! The arrow points right: a stage knows the types of the stages left of it and of none right of it. [`run`] is the
 //! only place that knows them all: it makes every channel and every task and ends them in order.
@@ -39,3 +40,4 @@ pub mod secret;
 pub mod state;
 pub mod telemetry;
 pub mod tokens;
+pub mod webhook;

@@ -423,7 +423,8 @@ pub const API_STOP_GRACE: Duration = Duration::from_secs(1);
 pub const API_LOG_READS_MAX: usize = 4;
 /// Entries one `events` request looks at when its filters match few; at it the answer is short and `next` goes on.
 pub const API_EVENTS_SCAN_MAX: usize = 20_000;
-/// Values of `type`, and of `link`, in one request; one more is refused with 400.
+/// Values of `type`, and of `link`, in one request; one more is refused with 400. Of `types`, and of `links`, in a
+/// configuration; one more is a fault of it.
 pub const API_FILTERS_MAX: usize = 32;
 /// How long a part (view, lamps) may take to answer; past it the request gets 503.
 pub const API_PART_ANSWER_MAX: Duration = Duration::from_secs(2);
@@ -445,6 +446,39 @@ pub const TOKENS_BYTES_MAX: u64 = 1024 * 1024;
 pub const TOKENS_LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Addresses the API listens on. More is a fault of the configuration.
 pub const API_LISTENERS_MAX: usize = 16;
+
+// ---- webhooks ----------------------------------------------------------------------------------
+
+/// Webhooks of one gateway. More is a fault of the configuration: each may hold a thread that waits for a name server.
+pub const WEBHOOKS_MAX: usize = 8;
+/// First pause after an attempt that was not acknowledged; doubles up to [`WEBHOOK_RETRY_MAX`], each with jitter.
+pub const WEBHOOK_RETRY_MIN: Duration = Duration::from_secs(1);
+pub const WEBHOOK_RETRY_MAX: Duration = Duration::from_secs(600);
+/// The longest pause that a receiver may ask for; a longer one counts as this.
+pub const WEBHOOK_RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+/// Entries, and their bytes, that a webhook takes from the log in one go; the rest stays there.
+pub const WEBHOOK_READ_ENTRIES_MAX: usize = 256;
+pub const WEBHOOK_READ_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of an answer that are read and dropped; with a longer one the connection is closed.
+pub const WEBHOOK_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Time for the rest of an answer whose head is there; past it the connection is closed.
+pub const WEBHOOK_ANSWER_REST_MAX: Duration = Duration::from_millis(500);
+/// A connection that nothing was sent over for so long is closed.
+pub const WEBHOOK_IDLE_MAX: Duration = Duration::from_secs(30);
+/// Deliveries after which a cursor is stored; fewer are stored after [`WEBHOOK_CURSOR_WAIT`]. So many at most are sent
+/// again after a power cut.
+pub const WEBHOOK_CURSOR_DELIVERIES: u32 = 64;
+pub const WEBHOOK_CURSOR_WAIT: Duration = Duration::from_secs(1);
+/// How long a webhook that ends waits for the answer under way; past it the event is sent again at the next start.
+pub const WEBHOOK_STOP_WAIT: Duration = Duration::from_secs(1);
+/// A fault that lasts is said at each try at DEBUG, and again at WARN after this long.
+pub const WEBHOOK_SAID_AGAIN: Duration = Duration::from_secs(6 * 3600);
+/// How soon a cursor that could not be registered, and a log that did not read, are tried again.
+pub const WEBHOOK_LOG_RETRY: Duration = Duration::from_secs(5);
+/// Characters of a receiver's own words that are said.
+pub const WEBHOOK_SAID_CHARS_MAX: usize = 160;
+/// Bytes of a webhook's path and query; a longer one is a fault of the configuration.
+pub const WEBHOOK_TARGET_BYTES_MAX: usize = 1024;
 
 // ---- process -----------------------------------------------------------------------------------
 
@@ -487,6 +521,8 @@ const _: () = assert!(17 * LOG_VALUE_BYTES_MAX < 120 * 1024, "a full page of sle
 const _: () =
     assert!(LOG_RECORD_BYTES_MAX / LOG_VALUE_BYTES_MAX < u16::MAX as usize, "a record's parts can be counted");
 const _: () = assert!(LOG_BATCH_BYTES_MAX as u64 <= LOG_EPOCH_BYTES_MAX, "a batch fits an epoch");
+const _: () = assert!(WEBHOOK_READ_ENTRIES_MAX <= LOG_READ_ENTRIES_MAX, "a webhook's page is one read");
+const _: () = assert!(WEBHOOKS_MAX < LOG_CONSUMERS_MAX, "every webhook has its cursor");
 const _: () = assert!(API_LIST_MAX <= LOG_READ_ENTRIES_MAX, "a list answer is one read");
 const _: () =
     assert!(OPENVOX_REQUESTS_MAX <= LINK_REQUESTS_MAX, "no request of a control API is turned away for another");

@@ -11,7 +11,9 @@
 //! | `queries` | API → view | `VIEW_QUERIES_QUEUED_MAX` | the request waits, then 503 |
 //! | `lamp settings`, `links` | here → lamps, API | the latest | coalesces |
 //!
-//! Start: log, lamps, view, API, links, in this order, so that nothing is received before it can be kept.
+//! Webhooks have no channel: each reads the log by its own cursor.
+//!
+//! Start: log, lamps, view, webhooks, API, links, in this order, so that nothing is received before it can be kept.
 //! Stop: links say goodbye, lamps go dark, the log commits what is left, the API ends its streams, the state is
 //! checkpointed; all within `SHUTDOWN_GRACE`.
 //! Reload: links and lamps that changed are ended and begun; what cannot change while running is said and left.
@@ -19,6 +21,7 @@
 pub mod outlets;
 mod rebuild;
 mod settings;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -50,6 +53,7 @@ use crate::link::backoff::Backoff;
 use crate::link::driver::{Connect, LinkDriver, Listen, Places, Said, net, push};
 use crate::link::figures::LinkFigures;
 use crate::link::known::Known;
+use crate::log::consumer::Consumers;
 use crate::log::cursor::Cursors;
 use crate::log::driver::{Committing, LogChannels, LogHealth, LogSettings, LogStats};
 use crate::log::memory::MemoryStore;
@@ -58,9 +62,11 @@ use crate::log::retention::Retention;
 use crate::log::store::Store;
 use crate::log::{Reader, StoreError};
 
+use self::outlets::Outlets;
 use self::rebuild::{Checkpoints, rebuild};
 use self::settings::{FlushedLog, handshake, lamp_settings, session};
 pub use self::settings::{abilities, token_verifier};
+use self::webhooks::Webhooks;
 
 /// What differs between a box, the demo and a simulation.
 #[derive(Clone)]
@@ -119,6 +125,7 @@ pub struct Gateway {
     queries: mpsc::Sender<api::Query>,
     links: BTreeMap<LinkId, RunningLink>,
     api_links: watch::Sender<Arc<[ApiLink]>>,
+    webhooks: Webhooks,
     lamp_settings: watch::Sender<Arc<LampSettings>>,
     lamps_stop: watch::Sender<bool>,
     api_stop: watch::Sender<bool>,
@@ -217,6 +224,21 @@ impl Gateway {
         let view_task = tokio::spawn(view.run(durable, asked));
 
         let identity = Arc::new(Identity { gateway: config.gateway.id.clone(), log: opened.identity });
+        let (webhooks_sender, webhooks_shown) = watch::channel(Arc::from([]));
+        let mut webhooks = Webhooks {
+            identity: Arc::clone(&identity),
+            consumers: Consumers {
+                reader: opened.reader.clone(),
+                cursors: opened.cursors.clone(),
+                flushed: flushed.clone(),
+            },
+            clock: world.clock,
+            seed: world.seed,
+            shown: webhooks_sender,
+            figures: BTreeMap::new(),
+            outlets: Outlets::default(),
+        };
+        webhooks.want(&config.webhooks).await;
         let feed = Feed::new(Arc::clone(&identity), opened.reader.last());
         let feed_task = tokio::spawn(Arc::clone(&feed).run(feed_stream, Arc::clone(&log), api_stopped.clone()));
         let app = AppState::new(api::Wiring {
@@ -227,6 +249,7 @@ impl Gateway {
             log,
             log_bytes_max: config.log.max_bytes,
             links: api_links_shown,
+            webhooks: webhooks_shown,
             view: queries.clone(),
             feed,
             lamps: lamps.clone(),
@@ -249,6 +272,7 @@ impl Gateway {
             queries,
             links: BTreeMap::new(),
             api_links,
+            webhooks,
             lamp_settings,
             lamps_stop,
             api_stop,
@@ -365,6 +389,7 @@ impl Gateway {
         }
         self.show_links();
         self.lamp_settings.send_replace(Arc::new(lamp_settings(&self.config)));
+        self.webhooks.want(&self.config.webhooks).await;
         tracing::info!("configuration reloaded: {} links ended, {begun_count} begun", ended.len());
     }
 
@@ -399,6 +424,13 @@ impl Gateway {
                 _ => drop(futures_util::future::select_all(links).await),
             }
         };
+        let webhooks: Vec<_> = self.webhooks.tasks().collect();
+        let webhooks = async {
+            match webhooks.len() {
+                0 => std::future::pending().await,
+                _ => drop(futures_util::future::select_all(webhooks).await),
+            }
+        };
         tokio::select! {
             _ = &mut self.log_task => "the log",
             _ = &mut self.lamp_task => "the lamps",
@@ -406,6 +438,7 @@ impl Gateway {
             _ = &mut self.feed_task => "the API's feed",
             _ = &mut self.api_task => "the API",
             () = links => "a link",
+            () = webhooks => "a webhook",
         }
     }
 
@@ -422,10 +455,13 @@ impl Gateway {
             task.abort();
             let _ = task.await;
         }
+        self.webhooks.cut().await;
     }
 
     async fn end(self) {
-        let Self { links, lamps_stop, api_stop, events, lamps, queries, .. } = self;
+        let Self { links, lamps_stop, api_stop, events, lamps, queries, mut webhooks, .. } = self;
+        // They wait for the answers under way while the others end; what is told from here on is sent at the next start.
+        let webhooks = tokio::spawn(async move { webhooks.end().await });
         let ending: Vec<_> = links.into_values().map(|link| tokio::spawn(end_link(link))).collect();
         for link in ending {
             let _ = link.await;
@@ -439,6 +475,7 @@ impl Gateway {
         let _ = self.api_task.await;
         drop(queries);
         let _ = self.view_task.await;
+        let _ = webhooks.await;
     }
 }
 

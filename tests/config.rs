@@ -121,6 +121,7 @@ fn environment(name: &str) -> Option<String> {
     match name {
         "LAMP_SECRET" => Some("hunter2-env".into()),
         "LAMP_SECRET_16" => Some("hunter2hunter2ab".into()),
+        "LAMP_WEBHOOK" => Some("whsec_hunter2hunter2hunter2hunter2/env".into()),
         "LAMP_EMPTY" => Some(String::new()),
         _ => None,
     }
@@ -129,6 +130,7 @@ fn environment(name: &str) -> Option<String> {
 fn read(path: &Path) -> io::Result<String> {
     match path.to_str() {
         Some("front-desk.secret" | "/etc/lamplighter/front-desk.secret") => Ok("hunter2-file\n".into()),
+        Some("/etc/lamplighter/crm.secret") => Ok("whsec_hunter2hunter2hunter2hunter2file\n".into()),
         Some("two-lines.secret") => Ok("hunter2\nhunter2\n".into()),
         Some("ca.pem" | "/etc/lamplighter/ca.pem" | "client.pem" | "client.key") => Ok("PEM".into()),
         Some("locked.secret") => Err(io::ErrorKind::PermissionDenied.into()),

@@ -16,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::view::{LinkWord, Summary};
+use super::webhooks::{WebhookObject, WebhookWord};
 use crate::event::{KIND_NAMES, LinkId};
 
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -51,6 +52,11 @@ struct LinkLabel {
     link: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WebhookLabel {
+    webhook: String,
+}
+
 /// What is read at the moment of asking.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Gauges {
@@ -65,6 +71,7 @@ pub(super) struct Gauges {
     pub(super) lamps_ok: usize,
     pub(super) rss_bytes: Option<u64>,
     pub(super) uptime_s: u64,
+    pub(super) webhooks: Vec<WebhookObject>,
 }
 
 impl Default for Metrics {
@@ -154,7 +161,35 @@ impl Gauges {
         }
         registry.register("link_up", "1 while the PBX link stands", up);
         registry.register("link_stale", "1 while what is known of the link may not be so", stale);
+        self.register_webhooks(&mut registry);
         registry
+    }
+}
+
+impl Gauges {
+    fn register_webhooks(&self, registry: &mut Registry) {
+        let [lag, up, parked] = [(); 3].map(|()| Family::<WebhookLabel, Gauge>::default());
+        let [delivered, refused, lost] = [(); 3].map(|()| Family::<WebhookLabel, Counter>::default());
+        for webhook in &self.webhooks {
+            let label = WebhookLabel { webhook: webhook.name.clone() };
+            for (family, value) in [
+                (&lag, i64::try_from(webhook.lag).unwrap_or(i64::MAX)),
+                (&up, i64::from(webhook.state == WebhookWord::Up)),
+                (&parked, i64::from(webhook.state == WebhookWord::Parked)),
+            ] {
+                family.get_or_create(&label).set(value);
+            }
+            for (family, value) in [(&delivered, webhook.delivered), (&refused, webhook.refused), (&lost, webhook.lost)]
+            {
+                family.get_or_create(&label).inc_by(value);
+            }
+        }
+        registry.register("webhook_lag_entries", "Entries flushed that the webhook has not passed", lag);
+        registry.register("webhook_up", "1 while the receiver acknowledges", up);
+        registry.register("webhook_parked", "1 while the receiver is given up but for a try now and then", parked);
+        registry.register("webhook_delivered", "Events acknowledged by the receiver", delivered);
+        registry.register("webhook_refused", "Attempts that were not acknowledged", refused);
+        registry.register("webhook_lost", "Entries that left the log before the webhook came to them", lost);
     }
 }
 

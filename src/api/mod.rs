@@ -32,6 +32,7 @@ mod serve;
 mod stall;
 mod stream;
 pub mod view;
+pub mod webhooks;
 
 use std::fmt;
 use std::ops::Deref;
@@ -47,6 +48,7 @@ pub use self::router::router;
 pub use self::routes::docs::OPENAPI;
 pub use self::serve::{serve, serve_connection};
 pub use self::view::{Keeper, Query, View};
+use self::webhooks::ApiWebhook;
 use crate::clock::{Clock, Instant};
 use crate::event::{GatewayId, LinkId, Seq};
 use crate::lamp::LampCommand;
@@ -118,6 +120,8 @@ pub struct Wiring {
     pub log_bytes_max: u64,
     /// The configured links.
     pub links: watch::Receiver<Arc<[ApiLink]>>,
+    /// The configured webhooks.
+    pub webhooks: watch::Receiver<Arc<[ApiWebhook]>>,
     /// The other end is [`View::run`].
     pub view: mpsc::Sender<Query>,
     /// Filled by [`Feed::run`].

@@ -8,6 +8,8 @@ use axum::http::Uri;
 use serde::de::DeserializeOwned;
 
 use super::error::Problem;
+pub(super) use crate::event::filter::EventFilter;
+use crate::event::filter::TypeFilter;
 use crate::event::{LinkId, Seq};
 use crate::limits::{API_FILTERS_MAX, API_LIST_DEFAULT, API_LIST_MAX};
 
@@ -90,7 +92,7 @@ impl Params {
     }
 
     pub(super) fn events(&self) -> Result<EventFilter, Problem> {
-        let types: Vec<TypeFilter> = self.all("type").map(TypeFilter::parse).collect::<Result<_, _>>()?;
+        let types: Vec<TypeFilter> = self.all("type").map(type_filter).collect::<Result<_, _>>()?;
         let links: Vec<LinkId> = self.all("link").map(LinkId::new).collect();
         for (name, found) in [("type", types.len()), ("link", links.len())] {
             if found > API_FILTERS_MAX {
@@ -119,52 +121,10 @@ pub struct List {
     pub limit: usize,
 }
 
-/// Which events a client wants: any of the types, and any of the links; an empty list wants all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct EventFilter {
-    types: Vec<TypeFilter>,
-    links: Vec<LinkId>,
-}
-
-impl EventFilter {
-    pub(super) fn wants_all(&self) -> bool {
-        self.types.is_empty() && self.links.is_empty()
-    }
-
-    pub(super) fn wants(&self, kind: &str, link: Option<&LinkId>) -> bool {
-        (self.types.is_empty() || self.types.iter().any(|filter| filter.matches(kind)))
-            && (self.links.is_empty() || link.is_some_and(|link| self.links.contains(link)))
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum TypeFilter {
-    Exactly(String),
-    /// Ends with the dot.
-    Family(String),
-}
-
-impl TypeFilter {
-    fn parse(text: &str) -> Result<Self, Problem> {
-        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_');
-        if text.is_empty() || text.starts_with('.') || !text.chars().all(fits) {
-            let expected = "expected a type as `call.held` or a family with its dot as `call.`";
-            return Err(Problem::bad_request(format!("`type`: {expected}, found \"{text}\"")));
-        }
-        if !text.contains('.') {
-            let detail =
-                format!("`type`: expected a type as `call.held`, or `{text}.` for the family, found \"{text}\"");
-            return Err(Problem::bad_request(detail));
-        }
-        Ok(if text.ends_with('.') { Self::Family(text.to_owned()) } else { Self::Exactly(text.to_owned()) })
-    }
-
-    fn matches(&self, kind: &str) -> bool {
-        match self {
-            Self::Exactly(name) => kind == name,
-            Self::Family(family) => kind.starts_with(family.as_str()),
-        }
-    }
+/// A type's filter, as a parameter gives it.
+fn type_filter(text: &str) -> Result<TypeFilter, Problem> {
+    TypeFilter::parse(text)
+        .map_err(|expected| Problem::bad_request(format!("`type`: expected {expected}, found \"{text}\"")))
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@
 //! thing (a link, a lamp) that is not there. [`keys`] tells every key in words; each dialect has a file that names all
 //! of its own in `tests/corpus/config/ok`, and `full.toml` there has everything else.
 //! Units: durations and sizes are texts with a unit, `"20s"`, `"256MiB"`; percentages are whole numbers.
-//! Bounds: [`CONFIG_BYTES_MAX`], [`LINKS_MAX`], [`LAMPS_MAX`], [`CONFIG_LIST_ITEMS_MAX`](crate::limits::CONFIG_LIST_ITEMS_MAX);
-//! past any of them the file is at fault.
+//! Bounds: [`CONFIG_BYTES_MAX`], [`LINKS_MAX`], [`LAMPS_MAX`], [`WEBHOOKS_MAX`](crate::limits::WEBHOOKS_MAX),
+//! [`CONFIG_LIST_ITEMS_MAX`](crate::limits::CONFIG_LIST_ITEMS_MAX); past any of them the file is at fault.
 //! Not supported: `[uplink]`, `[bus]`, `[relay]`, `api.tls`, lamps on USB and MQTT.
 //! Each is known by name and a fault of its own, never passed over.
 
@@ -20,6 +20,7 @@ mod link;
 mod pattern;
 mod reader;
 mod units;
+mod webhook;
 
 pub use fault::{Fault, Problem};
 pub use file::load;
@@ -33,6 +34,7 @@ pub use link::{
 };
 pub use pattern::PatternOverride;
 pub use units::{parse_colour, parse_duration, parse_size, show_duration, show_size};
+pub use webhook::Webhook;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -57,6 +59,7 @@ pub struct Config {
     pub patterns: BTreeMap<LampState, PatternOverride>,
     pub api: Api,
     pub log: Log,
+    pub webhooks: BTreeMap<String, Webhook>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,9 +161,10 @@ fn config<'d>(doc: &'d Document<'d>, table: &'d DeTable<'d>) -> Option<Config> {
     let patterns = root.section("patterns").map(|section| pattern::read(&section)).unwrap_or_default();
     let api = api(&root);
     let log = log(&root);
+    let webhooks = webhook::read_all(&root, &configured_links(&root));
     unsupported(&root);
     root.finish();
-    Some(Config { gateway: gateway?, links, lamps, patterns, api: api?, log: log? })
+    Some(Config { gateway: gateway?, links, lamps, patterns, api: api?, log: log?, webhooks })
 }
 
 fn gateway(doc: &Document<'_>, root: &Section<'_>) -> Option<Gateway> {
@@ -204,14 +208,14 @@ fn links(root: &Section<'_>) -> BTreeMap<LinkId, Link> {
     items.into_iter().filter_map(|(name, item)| Some((LinkId::new(name), link::read(item.section()?)?))).collect()
 }
 
+/// A link at fault still counts as configured: what names it is not wrong because of it.
+fn configured_links<'d>(root: &Section<'d>) -> Vec<&'d str> {
+    let links = root.item("links").filter(Item::is_table).and_then(Item::section);
+    links.map(|section| section.items().map(|(name, _)| name).collect()).unwrap_or_default()
+}
+
 fn lamps(doc: &Document<'_>, root: &Section<'_>) -> BTreeMap<LampId, SiteLamp> {
-    // A link at fault still counts as configured: its lamps are not wrong because of it.
-    let links: Vec<&str> = root
-        .item("links")
-        .filter(Item::is_table)
-        .and_then(Item::section)
-        .map(|section| section.items().map(|(name, _)| name).collect())
-        .unwrap_or_default();
+    let links = configured_links(root);
     let Some(section) = root.section("lamps") else { return BTreeMap::new() };
     let mut claims = Vec::new();
     let mut lamps = BTreeMap::new();

@@ -13,7 +13,7 @@
 //! A fault is told once, at each address, until the link has been up or the fault is another; the tries after it
 //! are said at DEBUG, and once in [`LINK_SAID_AGAIN`](crate::limits::LINK_SAID_AGAIN) at WARN.
 
-mod http;
+pub mod http;
 pub mod line;
 pub mod net;
 mod orders;

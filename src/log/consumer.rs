@@ -68,6 +68,11 @@ impl Consumer {
         self.reader.last().0.saturating_sub(self.position().0)
     }
 
+    /// The newest entry flushed.
+    pub fn newest(&self) -> Seq {
+        self.reader.last()
+    }
+
     /// The entries after `after`, as soon as there is one: at most `limit`, and at most `max_bytes` of data unless the
     /// first is longer. Dropping the future loses nothing.
     ///

@@ -252,6 +252,11 @@ impl<'a> Fields<'a> {
 }
 
 impl Identity {
+    /// What names the entry for ever, wherever it goes.
+    pub fn id_of(&self, seq: Seq) -> String {
+        format!("{}.{}.{seq}", self.gateway, self.log)
+    }
+
     /// Appends the entry as a CloudEvent 1.0 in structured JSON, without a line end.
     pub fn write_cloudevent(&self, entry: &Entry, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"specversion\":\"1.0\",\"id\":\"");

@@ -167,7 +167,7 @@ async fn a_missing_client_certificate_is_said() {
 async fn an_unknown_authority_is_not_trusted() {
     let office = Office::new();
     let pbx = office.pbx(named("localhost"), false).await;
-    fails(&pbx, &office.trusts("other-ca.pem"), "from no authority this link trusts; set `tls_ca_file`").await;
+    fails(&pbx, &office.trusts("other-ca.pem"), "from no authority trusted here; set `tls_ca_file`").await;
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use crate::api::error::Problem;
 use crate::api::metrics::{Gauges, OPENMETRICS, resident_bytes};
 use crate::api::objects::to_json;
 use crate::api::query::Params;
+use crate::api::webhooks::{self, WebhookObject};
 use crate::event::{GatewayId, Seq};
 
 #[derive(Serialize)]
@@ -27,6 +28,7 @@ struct Status<'a> {
     /// Null: not configured.
     uplink: Option<()>,
     bus: Option<()>,
+    webhooks: Vec<WebhookObject>,
 }
 
 #[derive(Serialize)]
@@ -91,6 +93,7 @@ pub(in crate::api) async fn status(State(app): State<AppState>, uri: Uri) -> Res
         stream_clients: app.feed.clients(),
         uplink: None,
         bus: None,
+        webhooks: webhooks::objects(&app.webhooks.borrow(), last),
     })))
 }
 
@@ -132,6 +135,7 @@ pub(in crate::api) async fn metrics(State(app): State<AppState>, uri: Uri) -> Re
         lamps_ok: lamps.iter().filter(|lamp| lamp.ok).count(),
         rss_bytes: resident_bytes(),
         uptime_s: uptime_s(&app),
+        webhooks: webhooks::objects(&app.webhooks.borrow(), app.log.last()),
     };
     match app.metrics.text(&gauges) {
         Ok(text) => Ok(([(CONTENT_TYPE, OPENMETRICS)], text).into_response()),

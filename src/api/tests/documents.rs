@@ -108,6 +108,7 @@ async fn answers_have_the_members_that_the_openapi_document_gives_them() {
     let call = &house.get("/api/v1/calls").await.json()["calls"][0];
     fits(&document, "Connection", &call["connections"][0]);
     fits(&document, "Status", &house.get("/api/v1/status").await.json());
+    fits(&document, "Webhook", &house.get("/api/v1/status").await.json()["webhooks"][0]);
     fits(&document, "Pattern", &house.get("/api/v1/lamps/desk-1").await.json()["pattern"]);
     fits(&document, "Why", &house.get("/api/v1/lamps/desk-1").await.json()["why"]);
 }

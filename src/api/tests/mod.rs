@@ -203,6 +203,7 @@ impl House {
             log: reader,
             log_bytes_max: 256 << 20,
             links: configured,
+            webhooks: watch::channel(webhooks()).1,
             view: queries,
             feed,
             lamps,
@@ -452,4 +453,19 @@ fn lamp_view(name: &str) -> LampView {
             }),
         },
     }
+}
+
+/// One webhook, as its task would show it.
+fn webhooks() -> Arc<[crate::api::webhooks::ApiWebhook]> {
+    use crate::api::webhooks::{ApiWebhook, WebhookFigures, WebhookWord};
+    let figures = WebhookFigures {
+        state: WebhookWord::Parked,
+        passed: Seq(2),
+        delivered: 3,
+        refused: 9,
+        lost: 1,
+        last_error: Some("answered 410 Gone".into()),
+        next_try: Some(crate::clock::Timestamp(5000)),
+    };
+    Arc::from([ApiWebhook { name: "crm".into(), figures: watch::channel(figures).1 }])
 }

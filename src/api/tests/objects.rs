@@ -290,6 +290,13 @@ async fn status_says_what_the_box_is_and_how_the_log_stands() {
     assert_eq!((&log["first_seq"], &log["last_seq"], &log["identity"]), (&1.into(), &7.into(), &"5f3a".into()));
     assert_eq!(log["consumers"], serde_json::json!([{"name": "crm", "seq": 1, "lag": 6}]));
     assert_eq!((&status["uplink"], &status["bus"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        status["webhooks"],
+        serde_json::json!([{
+            "name": "crm", "state": "parked", "lag": 5, "delivered": 3, "refused": 9, "lost": 1,
+            "last_error": "answered 410 Gone", "next_try": "1970-01-01T00:00:05.000Z",
+        }])
+    );
 }
 
 #[tokio::test]

@@ -21,6 +21,11 @@ pub fn json_schema() -> Value {
             "patterns": patterns,
             "api": table(site::API, &[], "The LAN API"),
             "log": table(site::LOG, &[], "The event log"),
+            "webhooks": {
+                "type": "object",
+                "propertyNames": {"pattern": "^[a-z0-9][a-z0-9-]{0,31}$"},
+                "additionalProperties": table(site::WEBHOOK, &["url"], "One receiver that is called for each event"),
+            },
         },
         "required": ["gateway"],
         "additionalProperties": false,

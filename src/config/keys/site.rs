@@ -28,6 +28,42 @@ pub(super) const LOG: &[Key] = &[
     ),
 ];
 
+pub(super) const WEBHOOK: &[Key] = &[
+    key(
+        "url",
+        Takes::Text,
+        None,
+        "https://HOST[:PORT]/PATH; http:// to loopback, or anywhere with insecure; its path is shown nowhere",
+    ),
+    key("insecure", Takes::Flag, Some("false"), "plain HTTP off loopback is accepted"),
+    key("secret", Takes::Secret, None, "signs the requests: whsec_ and base64 of 24 to 64 bytes"),
+    key("secret_old", Takes::Secret, None, "signs them too, while secrets are changed; likewise"),
+    key(
+        "types",
+        Takes::Texts,
+        Some("[]"),
+        "types of events as call.held, or families as call.; all where none is named",
+    ),
+    key("links", Takes::Texts, Some("[]"), "links whose events are sent; all, and the box's own, where none is named"),
+    key("timeout", Takes::Duration, Some("\"15s\""), "from the connect to the head of the answer, 1 s to 2 m"),
+    key(
+        "park_after",
+        Takes::Duration,
+        Some("\"3d\""),
+        "without one success for so long it is parked until the next one, 1 s to 30 d",
+    ),
+    key("parked_retry", Takes::Duration, Some("\"1h\""), "how often a parked one is tried, 1 s to 1 d"),
+    key(
+        "tls_ca_file",
+        Takes::Text,
+        None,
+        "PEM of the authority that vouches for the receiver; the system's unless given",
+    ),
+    key("tls_server_name", Takes::Text, None, "the name the receiver's certificate carries; the host unless given"),
+    key("tls_client_cert_file", Takes::Text, None, "PEM of our certificate, where the receiver wants one"),
+    key("tls_client_key_file", Takes::Text, None, "PEM of its key"),
+];
+
 pub(super) const LAMP: &[Key] = &[
     key("shows", Takes::Text, None, "device:LINK/DEVICE, agent:LINK/AGENT, queue:LINK/QUEUE, link:LINK or gateway"),
     key("gpio", Takes::Table(GPIO), None, "lines of the GPIO character device; exactly one output a lamp"),

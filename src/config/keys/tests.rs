@@ -83,6 +83,39 @@ fn every_default_is_what_leaving_the_key_out_means() {
     }
 }
 
+#[test]
+fn every_default_of_a_webhook_is_what_leaving_the_key_out_means() {
+    let smallest = "[gateway]\nid = \"g\"\n[webhooks.w]\nurl = \"https://crm\"\n\
+                    secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n";
+    let plain = parse(smallest);
+    let defaults: Vec<_> = site::WEBHOOK.iter().filter_map(|key| Some((key, key.default?))).collect();
+    assert_eq!(defaults.len(), 6);
+    for (key, default) in defaults {
+        assert_eq!(parse(&format!("{smallest}{} = {default}\n", key.name)), plain, "{} = {default}", key.name);
+    }
+    let asked = crate::config::reader::ASKED.take().remove("webhooks.w").unwrap();
+    let told: BTreeSet<String> = site::WEBHOOK.iter().flat_map(names).collect();
+    assert_eq!(asked.into_iter().map(str::to_owned).collect::<BTreeSet<_>>(), told);
+}
+
+#[test]
+fn every_bound_of_a_webhook_that_is_told_holds() {
+    for key in site::WEBHOOK.iter().filter(|key| matches!(key.takes, Takes::Duration)) {
+        let [least, most] = bounds(key).unwrap();
+        for (within, past) in [least, most].into_iter().flatten() {
+            let text = |value: &str| {
+                format!(
+                    "[gateway]\nid = \"g\"\n[webhooks.w]\nurl = \"https://crm\"\n\
+                     secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n{} = {value}\n",
+                    key.name
+                )
+            };
+            assert!(try_parse(&text(&within)).is_ok(), "{} = {within}", key.name);
+            assert!(try_parse(&text(&past)).is_err(), "{} = {past}", key.name);
+        }
+    }
+}
+
 /// Whether a value of a key can stand in one of the dialect's links.
 fn stands(dialect: &DialectKeys, key: &Key, value: &str, add: impl Fn(&str, &Key, &str) -> Option<String>) -> bool {
     smallest(dialect).iter().filter_map(|text| add(text, key, value)).any(|text| try_parse(&text).is_ok())
@@ -94,7 +127,7 @@ fn bounds(key: &Key) -> Option<[Option<(String, String)>; 2]> {
         let below = least.checked_sub(1).map_or("-1".to_owned(), |below| below.to_string());
         return Some([Some((least.to_string(), below)), Some((most.to_string(), (most + 1).to_string()))]);
     }
-    let unit = |text: &str| matches!(text, "ms" | "s" | "m" | "h");
+    let unit = |text: &str| matches!(text, "ms" | "s" | "m" | "h" | "d");
     let words: Vec<&str> = key.about.split([' ', ',', ';']).filter(|word| !word.is_empty()).collect();
     let to = (1..words.len()).find(|at| words[*at] == "to" && words.get(at + 2).is_some_and(|word| unit(word)))?;
     let quoted = |number: u64, unit: &str| format!("\"{number}{unit}\"");

@@ -137,7 +137,7 @@ pub(in crate::config) fn read(item: &Item<'_>, schemes: &[(Scheme, u16)], dialec
 }
 
 /// `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`; `None` where it is none of them.
-fn host_and_port(text: &str) -> Option<(&str, Option<&str>)> {
+pub(in crate::config) fn host_and_port(text: &str) -> Option<(&str, Option<&str>)> {
     if let Some(rest) = text.strip_prefix('[') {
         let (host, rest) = rest.split_once(']')?;
         host.parse::<std::net::Ipv6Addr>().ok()?;

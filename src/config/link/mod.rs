@@ -13,6 +13,7 @@ mod nexuscube;
 mod olssoo;
 mod openvox;
 
+pub(in crate::config) use address::host_and_port;
 pub use address::{Address, Scheme};
 pub use ami::{AgentNames, AmiLink, AmiServices, Login};
 pub use centrex::{CentrexApi, CentrexForm, CentrexJson, CentrexLink, CentrexRest, HistoryDates, HistorySeconds, Oam};
@@ -278,7 +279,7 @@ fn addresses(section: &Section<'_>, kind: &Kind, listens: bool) -> Option<Vec<Ad
     (addresses.len() == items.len()).then_some(addresses)
 }
 
-fn tls(section: &Section<'_>, has_tls_address: bool) -> Option<TlsSettings> {
+pub(in crate::config) fn tls(section: &Section<'_>, has_tls_address: bool) -> Option<TlsSettings> {
     const KEYS: [&str; 4] = ["tls_ca_file", "tls_server_name", "tls_client_cert_file", "tls_client_key_file"];
     let [_, _, cert, key] = KEYS.map(|name| section.has(name));
     if cert && !key {

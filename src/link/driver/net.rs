@@ -1,6 +1,6 @@
-//! TCP and TLS to a PBX.
+//! TCP and TLS to a PBX, or to whoever else is called.
 //!
-//! TLS is rustls on ring. Without a CA file the system's roots count; a PBX with a certificate of its own needs its CA
+//! TLS is rustls on ring. Without a CA file the system's roots count; a peer with a certificate of its own needs its CA
 //! (or the certificate itself) in `tls_ca_file`. Nothing is accepted unverified.
 
 use std::io;
@@ -23,20 +23,27 @@ use crate::link::Down;
 
 /// Certificates are read at each attempt, so that a renewed one counts without a restart.
 pub fn connector(tls: TlsSettings) -> Connect {
+    connector_to(PBX, tls)
+}
+
+/// As [`connector`], to a peer that faults call so: `the receiver`.
+pub fn connector_to(peer: &'static str, tls: TlsSettings) -> Connect {
     let tls = Arc::new(tls);
     Arc::new(move |address| {
         let (address, tls) = (address.clone(), Arc::clone(&tls));
-        Box::pin(async move { connect(&address, &tls).await })
+        Box::pin(async move { connect(peer, &address, &tls).await })
     })
 }
 
-async fn connect(address: &Address, site: &TlsSettings) -> Result<Box<dyn Stream>, Down> {
+const PBX: &str = "the PBX";
+
+async fn connect(peer: &str, address: &Address, site: &TlsSettings) -> Result<Box<dyn Stream>, Down> {
     let Address { host, port, .. } = address;
     let unreachable = |found: String| Down::Unreachable { found };
     let mut late = pin!(sleep(LINK_CONNECT_TIMEOUT));
     let seconds = LINK_CONNECT_TIMEOUT.as_secs();
     let tcp = tokio::select! {
-        tcp = TcpStream::connect((host.as_str(), *port)) => tcp.map_err(|error| unreachable(no_connection(&error)))?,
+        tcp = TcpStream::connect((host.as_str(), *port)) => tcp.map_err(|error| unreachable(no_connection(peer, &error)))?,
         () = &mut late => {
             return Err(unreachable(format!(
                 "no answer within {seconds} s; check the address, and that no firewall drops what is for port {port}"
@@ -57,10 +64,10 @@ async fn connect(address: &Address, site: &TlsSettings) -> Result<Box<dyn Stream
     tokio::select! {
         tls = TlsConnector::from(Arc::new(config)).connect(name, tcp) => match tls {
             Ok(tls) => Ok(Box::new(tls)),
-            Err(error) => Err(refused(no_handshake(&error))),
+            Err(error) => Err(refused(no_handshake(peer, &error))),
         },
         () = &mut late => Err(refused(format!(
-            "connected, but the handshake had no end within {seconds} s; check that {port} is the PBX's TLS port"
+            "connected, but the handshake had no end within {seconds} s; check that {port} is {peer}'s TLS port"
         ))),
     }
 }
@@ -70,26 +77,30 @@ pub(super) fn broken(doing: &str, error: &io::Error) -> Down {
     match tls_fault(error) {
         // Since TLS 1.3 a client hears only afterwards that its certificate was not taken.
         Some(fault @ rustls::Error::AlertReceived(_)) => {
-            Down::Unreachable { found: format!("TLS: {}", explain(fault)) }
+            Down::Unreachable { found: format!("TLS: {}", explain(PBX, fault)) }
         }
         _ => Down::Closed { said: Some(format!("{doing} failed: {error}")) },
     }
 }
 
-fn no_connection(error: &io::Error) -> String {
+fn no_connection(peer: &str, error: &io::Error) -> String {
     let advice = match error.kind() {
-        io::ErrorKind::ConnectionRefused => "; nothing listens there, check the address and that the PBX runs",
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "; check the address and the network",
-        _ => "",
+        io::ErrorKind::ConnectionRefused => {
+            format!("; nothing listens there, check the address and that {peer} runs")
+        }
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            "; check the address and the network".to_owned()
+        }
+        _ => String::new(),
     };
     format!("{error}{advice}")
 }
 
-fn no_handshake(error: &io::Error) -> String {
+fn no_handshake(peer: &str, error: &io::Error) -> String {
     match tls_fault(error) {
-        Some(fault) => explain(fault),
+        Some(fault) => explain(peer, fault),
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
-            "the peer hung up in the handshake; check that this is the PBX's TLS port".to_owned()
+            format!("the peer hung up in the handshake; check that this is {peer}'s TLS port")
         }
         None => format!("handshake failed: {error}"),
     }
@@ -100,26 +111,29 @@ fn tls_fault(error: &io::Error) -> Option<&rustls::Error> {
 }
 
 /// What was expected, what was found, and the key to look at.
-fn explain(fault: &rustls::Error) -> String {
+fn explain(peer: &str, fault: &rustls::Error) -> String {
     use rustls::AlertDescription as Alert;
     use rustls::CertificateError as Bad;
     match fault {
         rustls::Error::InvalidMessage(_) => {
-            "expected a TLS handshake, found bytes that are none; check that this is the PBX's TLS port, or use tcp://"
-                .to_owned()
+            format!(
+                "expected a TLS handshake, found bytes that are none; check that this is {peer}'s TLS port, or use an \
+                 address without TLS"
+            )
         }
         rustls::Error::InvalidCertificate(bad) => match bad {
             // A second authority of the same name shows as a bad signature.
             Bad::UnknownIssuer | Bad::BadSignature => {
-                "the PBX's certificate is from no authority this link trusts; set `tls_ca_file` to the authority's, or \
-                 to the PBX's own certificate"
-                    .to_owned()
+                format!(
+                    "{peer}'s certificate is from no authority trusted here; set `tls_ca_file` to the authority's, or \
+                     to {peer}'s own certificate"
+                )
             }
             Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
                 format!("{fault}; set `tls_server_name` to a name the certificate has")
             }
             Bad::Expired | Bad::ExpiredContext { .. } => {
-                format!("{fault}; renew it on the PBX, or set this box's clock")
+                format!("{fault}; renew it on {peer}, or set this box's clock")
             }
             Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
                 format!("{fault}; set this box's clock")
@@ -127,11 +141,11 @@ fn explain(fault: &rustls::Error) -> String {
             _ => fault.to_string(),
         },
         rustls::Error::AlertReceived(Alert::CertificateRequired) => {
-            "the PBX wants a certificate of ours; set `tls_client_cert_file` and `tls_client_key_file`".to_owned()
+            format!("{peer} wants a certificate of ours; set `tls_client_cert_file` and `tls_client_key_file`")
         }
         rustls::Error::AlertReceived(
             Alert::UnknownCA | Alert::BadCertificate | Alert::CertificateUnknown | Alert::CertificateExpired,
-        ) => format!("the PBX does not take our certificate ({fault}); check `tls_client_cert_file`"),
+        ) => format!("{peer} does not take our certificate ({fault}); check `tls_client_cert_file`"),
         _ => format!("handshake failed: {fault}"),
     }
 }
