@@ -190,7 +190,9 @@ impl Session {
             Some(_) => live.settled(id, now),
         };
         match (waiting, refusal::of_puback(code)) {
-            (None, _) => self.down(Down::Misbehaved { found: format!("a PUBACK for packet {id}, which waits for none") }),
+            (None, _) => {
+                self.down(Down::Misbehaved { found: format!("a PUBACK for packet {id}, which waits for none") })
+            }
             (Some(Waiting::Event), None) => {
                 self.refusals = 0;
                 self.window = (self.window * 2).min(usize::from(self.site.in_flight));
@@ -206,7 +208,9 @@ impl Session {
                 "the broker refuses our status on \"{}\": {said}; check what it allows `uplink.user`",
                 self.topics.status()
             )),
-            (Some(Waiting::Answer), Some(_)) => self.say(format!("the broker refuses an answer to a service call: {said}")),
+            (Some(Waiting::Answer), Some(_)) => {
+                self.say(format!("the broker refuses an answer to a service call: {said}"))
+            }
             (Some(Waiting::Offline), _) => self.leave(now),
             (Some(Waiting::Online | Waiting::Answer | Waiting::Subscribe), _) => {}
         }
