@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::fault::Problem;
-use super::link::{self, Address, Scheme, TlsSettings, host_and_port};
+use super::link::{Address, Scheme, TlsSettings, host_and_port, read_tls};
 use super::reader::{Item, Section};
 use crate::event::LinkId;
 use crate::event::filter::{EventFilter, TypeFilter};
@@ -104,7 +104,7 @@ fn read(section: Section<'_>, known_links: &[&str]) -> Option<Webhook> {
     let park_after = span("park_after", PARK_AFTER, PARK_AFTER_DEFAULT);
     let parked_retry = span("parked_retry", PARKED_RETRY, PARKED_RETRY_DEFAULT);
     let secure = url.as_ref().is_none_or(|(server, _)| server.scheme.is_secure());
-    let tls = link::tls(&section, secure);
+    let tls = read_tls(&section, secure, "url is not https://");
     section.finish();
     let (server, target) = url?;
     let _: bool = insecure?;

@@ -76,10 +76,6 @@ impl Webhooks {
         }
     }
 
-    pub(super) async fn end(&mut self) {
-        self.outlets.end().await;
-    }
-
     pub(super) async fn cut(self) {
         self.outlets.cut().await;
     }

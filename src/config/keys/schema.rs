@@ -26,6 +26,7 @@ pub fn json_schema() -> Value {
                 "propertyNames": {"pattern": "^[a-z0-9][a-z0-9-]{0,31}$"},
                 "additionalProperties": table(site::WEBHOOK, &["url"], "One receiver that is called for each event"),
             },
+            "uplink": table(site::UPLINK, &["url"], "The cloud link, an MQTT 5 broker; none unless given"),
         },
         "required": ["gateway"],
         "additionalProperties": false,

@@ -106,12 +106,12 @@ fn no_handshake(peer: &str, error: &io::Error) -> String {
     }
 }
 
-fn tls_fault(error: &io::Error) -> Option<&rustls::Error> {
+pub(crate) fn tls_fault(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
 /// What was expected, what was found, and the key to look at.
-fn explain(peer: &str, fault: &rustls::Error) -> String {
+pub(crate) fn explain(peer: &str, fault: &rustls::Error) -> String {
     use rustls::AlertDescription as Alert;
     use rustls::CertificateError as Bad;
     match fault {
