@@ -21,6 +21,7 @@ use sim_pbx::ami::Office;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
+use crate::cloud::{Cloud, Weather};
 use crate::exchange::{Exchange, Network, Writing};
 use crate::follower::{Feed, Follower};
 use crate::script::Act;
@@ -38,6 +39,8 @@ const BACK: Duration = Duration::from_secs(75);
 /// From the office's standstill to the gateway's: a disagreement that is noticed, the pause before a further snapshot,
 /// an agent's wrap-up.
 const SETTLED: Duration = Duration::from_secs(45);
+/// From a cloud that is there again to one that has everything: the longest pause between tries, and the backlog.
+const CLOUD_BACK: Duration = Duration::from_secs(600);
 const ORIGIN: Timestamp = Timestamp(1_795_323_091_000);
 const LAMPS_TESTED: u32 = 11;
 
@@ -47,10 +50,13 @@ pub(crate) struct Site {
     pub(crate) heartbeat: Duration,
     /// Retention by age.
     pub(crate) keep: Duration,
+    /// There is an uplink, to a broker of the simulation's.
+    pub(crate) cloud: bool,
 }
 
 impl Site {
-    pub(crate) const HOUR: Self = Self { heartbeat: Duration::from_secs(20), keep: Duration::from_secs(7 * 24 * 3600) };
+    pub(crate) const HOUR: Self =
+        Self { heartbeat: Duration::from_secs(20), keep: Duration::from_secs(7 * 24 * 3600), cloud: false };
 }
 
 pub(crate) struct House {
@@ -63,6 +69,7 @@ pub(crate) struct House {
     pub(crate) store: MemoryStore,
     config: Config,
     site: Site,
+    pub(crate) cloud: Cloud,
     board: VirtualBoard,
     seed: u64,
     started: Instant,
@@ -111,6 +118,7 @@ impl House {
             store: MemoryStore::new(1000),
             config,
             site,
+            cloud: Cloud::new(),
             board: VirtualBoard::new(),
             seed,
             wished: BTreeMap::new(),
@@ -135,7 +143,10 @@ impl House {
                 _ => exchange.connector(),
             }),
             listen: push::tcp(),
-            uplink_connect: Arc::new(|_| unreachable!("no uplink is configured")),
+            uplink_connect: {
+                let connect = self.cloud.connector();
+                Arc::new(move |_| Arc::clone(&connect))
+            },
             tokens: Arc::new(|_| None),
         };
         let gateway = Gateway::start(self.config.clone(), world).await.unwrap_or_else(|error| panic!("start: {error}"));
@@ -187,6 +198,7 @@ impl House {
                 (0..events).for_each(|event| pbx.user_event("Flood", &[("Count", &event.to_string())]));
             }),
             Act::Nap(span) => self.follower.nap(span),
+            Act::Cloud(weather) => self.cloud.turns(weather),
             Act::Restart(pause) => {
                 // A stop waits for the store as long as it may; here it shall have everything told.
                 self.store_recovers();
@@ -237,6 +249,7 @@ impl House {
             sleep(Duration::from_millis(20)).await; // the next commit fails, and the lamps hear of it
         }
         self.tail.read();
+        self.cloud.look(self.tail.trimmed);
         let now = self.clock.now();
         self.wished.retain(|_, until| *until > now);
         if self.store_recovering.is_some_and(|until| until <= now) {
@@ -339,6 +352,23 @@ impl House {
         assert_eq!(fresh, self.tail.state, "a fresh fold of the log gives the same state");
     }
 
+    /// The cloud's weather is good; everything that the log has, and that it had not when the cloud was away for longer than
+    /// it is kept, is there before long.
+    pub(crate) async fn cloud_catches_up(&mut self) {
+        self.cloud.turns(Weather::Good);
+        let began = self.clock.now();
+        loop {
+            self.look().await;
+            if self.cloud.last() >= self.tail.last {
+                return;
+            }
+            let waited = self.clock.now() - began;
+            let (has, last) = (self.cloud.last(), self.tail.last);
+            assert!(waited < CLOUD_BACK, "the cloud has {has} of {last}, {waited:?} after it is there again");
+            sleep(Duration::from_millis(1999)).await;
+        }
+    }
+
     pub(crate) fn note(&mut self, what: &str) {
         self.diary.note(what);
     }
@@ -360,6 +390,9 @@ fn config(seed: u64, office: &Office, site: Site) -> Config {
         site.heartbeat.as_secs(),
         office.trunk
     );
+    if site.cloud {
+        text += "[uplink]\nurl = \"mqtt://127.0.0.1\"\n";
+    }
     let mut lamp = |name: String, shows: String| {
         write!(text, "[lamps.{name}]\nshows = \"{shows}\"\nvirtual = {{}}\n").unwrap();
     };

@@ -2,13 +2,14 @@
 //! hold is looked at all along.
 //!
 //! Shape: for each seed one runtime whose clock jumps to the next thing to do, with a gateway ([`house`]), an office
-//! behind a bad network ([`exchange`]), a list of faults ([`script`]), a slow consumer ([`follower`]) and what must be
+//! behind a bad network ([`exchange`]), a list of faults ([`script`]), a slow consumer ([`follower`]), a cloud ([`cloud`]) and what must be
 //! so ([`truth`]). A seed repeats its run but for the order within a millisecond; a failure prints it.
 //! `LAMPLIGHTER_SEED` runs one seed, `LAMPLIGHTER_SEEDS` so many, `LAMPLIGHTER_MINUTES` as many minutes of each;
 //! [`month`] has the long form.
 
 #![allow(clippy::unwrap_used, reason = "a simulation that cannot be set up is a failure")]
 
+mod cloud;
 mod exchange;
 mod follower;
 mod house;

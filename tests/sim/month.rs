@@ -1,5 +1,5 @@
 //! A month of an office, most of it uneventful: days of work, nights, weekends; some faults on each; retention that takes
-//! what is old; and memory that is at the end what it was in the first week.
+//! what is old; a cloud that is away for minutes or nights; and memory that is at the end what it was in the first week.
 //!
 //! Shape: the house of the hour with a longer keep-alive and a shorter retention. People come at eight and leave at
 //! seven; every evening all faults end and everything is compared. `LAMPLIGHTER_MONTHS` runs so many seeds, from
@@ -12,14 +12,16 @@ use std::time::Duration;
 use sim_pbx::ami::Office;
 use tokio::time::{sleep, sleep_until};
 
+use crate::cloud::Weather;
 use crate::house::{House, Site};
+use crate::script::Act;
 use crate::{house, in_virtual_time, script, setting};
 
 const DAYS: u64 = 30;
 /// Talks of minutes, and a call every two or three minutes: as a dozen telephones make them.
 const SPEED: f64 = 0.1;
 const PAUSES: f64 = 10.0;
-const SITE: Site = Site { heartbeat: Duration::from_secs(60), keep: Duration::from_secs(2 * 24 * 3600) };
+const SITE: Site = Site { heartbeat: Duration::from_secs(60), keep: Duration::from_secs(2 * 24 * 3600), cloud: true };
 const HOUR: Duration = Duration::from_secs(3600);
 /// By which memory may grow between the first week and the last days of a month, and between two months.
 const GROWTH_MAX: u64 = 8 << 20;
@@ -100,16 +102,26 @@ async fn month(seed: u64, days: u64) -> Vec<u64> {
         }
         house.come_to_rest().await;
         house.exchange.thaw();
+        // Now and then the cloud stays away over the night, or for longer than the log is kept.
+        if rng.u32(0..5) > 0 || day + 1 == days {
+            house.cloud_catches_up().await;
+        } else {
+            house.act(Act::Cloud(Weather::Gone)).await;
+        }
         house.compare_folds();
         evenings.push(resident());
     }
     house.end(true).await;
     println!(
-        "seed {seed}: {days} days, {} entries, {} of them trimmed, {} connects, the follower lagged {} times, {} MiB",
+        "seed {seed}: {days} days, {} entries, {} of them trimmed, {} connects, the follower lagged {} times, the cloud got \
+         {} messages, {} of them repeats, and missed {}, {} MiB",
         house.tail.last,
         house.tail.trimmed(),
         house.exchange.connects(),
         house.follower.lags(),
+        house.cloud.messages,
+        house.cloud.repeats,
+        house.cloud.missed,
         evenings.last().unwrap_or(&0) >> 20
     );
     evenings

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::cloud::Weather;
 use crate::exchange::{Network, Trouble, Writing};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +30,7 @@ pub(crate) enum Act {
     },
     /// The follower reads nothing for so long.
     Nap(Duration),
+    Cloud(Weather),
     /// Stops as systemd asks, starts again after the pause.
     Restart(Duration),
     /// Ends without a word, starts again after the pause.
@@ -65,6 +67,19 @@ pub(crate) fn acts_of_a_day(rng: &mut fastrand::Rng) -> Vec<(Duration, Act)> {
             _ => (Act::Nap(span * 4), Act::Nap(Duration::ZERO)),
         };
         acts.extend([(at, begin), (at + span, end)]);
+    }
+    for _ in 0..rng.usize(0..3) {
+        let at = seconds(rng, 0, 24 * HOUR);
+        let span = seconds(rng, 10, 4 * HOUR);
+        let weather = match rng.u32(0..6) {
+            0 | 1 => Weather::Gone,
+            2 => Weather::BlackHole,
+            3 => Weather::Drop,
+            4 => Weather::Slow(Duration::from_millis(rng.u64(10..5000))),
+            _ => Weather::Quota(rng.usize(1..40)),
+        };
+        acts.push((at, Act::Cloud(weather)));
+        acts.push((at + span, Act::Cloud(Weather::Good)));
     }
     acts.retain(|(at, _)| *at < Duration::from_secs(24 * HOUR));
     acts.sort_by_key(|(at, _)| *at);

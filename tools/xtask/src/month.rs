@@ -22,6 +22,9 @@ struct Report {
     entries: u64,
     trimmed: u64,
     connects: u64,
+    messages: u64,
+    repeats: u64,
+    missed: u64,
     memory_mib: Vec<u64>,
     failed: Vec<String>,
 }
@@ -107,11 +110,14 @@ impl Report {
                 .filter(|digits| !digits.is_empty())
                 .filter_map(|digits| digits.parse().ok())
                 .collect();
-            if let [_, _, entries, trimmed, connects, .., memory] = numbers[..] {
+            if let [_, _, entries, trimmed, connects, _, messages, repeats, missed, memory] = numbers[..] {
                 self.months += 1;
                 self.entries += entries;
                 self.trimmed += trimmed;
                 self.connects += connects;
+                self.messages += messages;
+                self.repeats += repeats;
+                self.missed += missed;
                 self.memory_mib.push(memory);
             }
         }
@@ -129,14 +135,20 @@ impl Report {
         let mut memory = self.memory_mib.clone();
         memory.sort_unstable();
         let place = |part: usize| memory.get((memory.len().max(1) - 1) * part / 100).copied().unwrap_or(0);
-        println!("| months | passed | entries | trimmed | connects | MiB at the end p50 / max | took |");
-        println!("| --- | --- | --- | --- | --- | --- | --- |");
         println!(
-            "| {seeds} | {} | {} | {} | {} | {} / {} | {seconds} s |",
+            "| months | passed | entries | trimmed | connects | to the cloud | marked repeats | trimmed before sent | MiB at \
+             the end p50 / max | took |"
+        );
+        println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+        println!(
+            "| {seeds} | {} | {} | {} | {} | {} | {} | {} | {} / {} | {seconds} s |",
             self.months,
             self.entries,
             self.trimmed,
             self.connects,
+            self.messages,
+            self.repeats,
+            self.missed,
             place(50),
             place(100)
         );
