@@ -152,9 +152,10 @@ impl Life {
             false => self.end_under_load(&mut running).await,
         };
         let figures = &mut self.figures;
-        figures.repaired += running.gateway.said().iter().filter(|line| line.contains("in quarantine")).count() as u64;
+        let said = running.gateway.said();
+        figures.note(&said);
         if ended.is_err() {
-            self.said = running.gateway.said();
+            self.said = said;
         }
         running.kill().await?;
         let moment = ended?;
@@ -186,12 +187,13 @@ impl Life {
         self.open(running).await?;
         self.check(running).await?;
         let mut pace = Pace::Quiet;
-        let for_ms = if self.place.layer().is_some() { 400..1500 } else { 20..900 };
+        let for_ms = if self.place.layer().is_some() { 300..2500 } else { 20..900 };
         let left = Duration::from_millis(self.dice.u64(for_ms));
         if let Some(layer) = self.place.layer() {
+            let some = |dice: &mut fastrand::Rng, digits: f64| (dice.f64() * digits).exp2() as u32;
             layer.arm(match self.dice.bool() {
-                true => Fuse::Any(self.dice.u32(1..1500)),
-                false => Fuse::Rare(self.dice.u32(1..40)),
+                true => Fuse::Any(some(&mut self.dice, 10.0)),
+                false => Fuse::Rare(some(&mut self.dice, 5.0)),
             });
             let mut dark = layer.dark();
             tokio::select! {
@@ -319,8 +321,8 @@ impl Place {
                 None => load.to_owned(),
             },
             Self::Layer { mounted, .. } => {
-                let doing = mounted.as_ref().and_then(|layer| layer.dark().borrow().clone());
-                doing.map_or_else(|| load.to_owned(), |doing| format!("at {doing}"))
+                let doing = mounted.as_ref().and_then(|layer| layer.dark().borrow().clone()).unwrap_or_default();
+                if doing.is_empty() { load.to_owned() } else { format!("at {doing}") }
             }
         }
     }

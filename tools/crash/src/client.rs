@@ -104,7 +104,7 @@ impl Client {
     /// each gap.
     pub(crate) async fn read_back(&self) -> Result<()> {
         let reading = 'again: loop {
-            let (mut reading, mut last) = (Reading::default(), None);
+            let (mut reading, mut last) = (Reading::new(&self.ledger()), None);
             let mut path = format!("/api/v1/events?limit={PAGE}");
             while last.is_none_or(|last| reading.last() < last) {
                 let (status, mut answer) = self.ask(&path).await?;

@@ -95,12 +95,12 @@ impl Layer {
         self.shared.lock().fuse = Some(fuse);
     }
 
-    /// The power is gone from here on.
+    /// The power is gone from here on, whatever is going on.
     pub fn cut(&self) {
-        self.shared.lock().go_dark(&self.shared.dark, "by the clock".to_owned());
+        self.shared.lock().go_dark(&self.shared.dark, String::new());
     }
 
-    /// Says what was going on when the power went, as soon as it has.
+    /// Says what was about to be done when the power went, as soon as it has.
     pub fn dark(&self) -> watch::Receiver<Option<String>> {
         self.shared.dark.subscribe()
     }

@@ -13,9 +13,9 @@ use memchr::memmem;
 use serde::Deserialize;
 
 /// Faults kept in words.
-const FAULTS_MAX: usize = 20;
+const FAULTS_MAX: usize = 8;
 /// Bytes of an event in a fault's words.
-const SHOWN_BYTES: usize = 400;
+const SHOWN_BYTES: usize = 160;
 
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -51,11 +51,17 @@ pub struct Counts {
 /// One pass over the whole log.
 #[derive(Debug, Default)]
 pub struct Reading {
+    /// The newest entry that was served to anyone before it began; consumers go on meanwhile.
+    newest: u64,
     first: Option<u64>,
     last: u64,
 }
 
 impl Reading {
+    pub fn new(ledger: &Ledger) -> Self {
+        Self { newest: ledger.newest(), ..Self::default() }
+    }
+
     pub fn last(&self) -> u64 {
         self.last
     }
@@ -134,9 +140,8 @@ impl Ledger {
 
     /// The whole log was read: what is not in it, and was acknowledged, is lost.
     pub fn finish(&mut self, reading: &Reading) {
-        let newest = self.newest();
-        if reading.last < newest {
-            self.missing(reading.last + 1, newest);
+        if reading.last < reading.newest {
+            self.missing(reading.last + 1, reading.newest);
         }
         let before = reading.first.unwrap_or(1) - 1;
         if before > self.trimmed_through {
@@ -275,7 +280,7 @@ mod tests {
     }
 
     fn read(ledger: &mut Ledger, seqs: impl IntoIterator<Item = u64>) {
-        let mut reading = Reading::default();
+        let mut reading = Reading::new(ledger);
         seqs.into_iter().for_each(|seq| ledger.read(&mut reading, &plain(seq)));
         ledger.finish(&reading);
     }
@@ -346,7 +351,7 @@ mod tests {
         assert_eq!((ledger.counts.lost, ledger.counts.gaps_untold), (4, 1));
         let mut ledger = served(1..=9);
         ledger.served("stream", &event(10, "log.trimmed", "\"from\":1,\"to\":4"));
-        let mut reading = Reading::default();
+        let mut reading = Reading::new(&ledger);
         (5..=9).for_each(|seq| ledger.read(&mut reading, &plain(seq)));
         ledger.read(&mut reading, &event(10, "log.trimmed", "\"from\":1,\"to\":4"));
         ledger.finish(&reading);

@@ -17,8 +17,8 @@ pub(crate) struct Figures {
     pub(crate) reading: Duration,
     pub(crate) moments: BTreeMap<String, u32>,
     pub(crate) cuts: BTreeMap<String, u32>,
-    /// Epochs that were repaired at a start.
-    pub(crate) repaired: u64,
+    /// What the gateway said at ERROR, without the figures in it.
+    pub(crate) errors: BTreeMap<String, u32>,
     pub(crate) disks: BTreeMap<String, u32>,
     counts: Counts,
 }
@@ -44,6 +44,9 @@ pub struct Report {
     pub skipped: Option<(u32, String)>,
 }
 
+/// Characters of an error in the table.
+const ERROR_CHARS: usize = 200;
+
 const MODEL: &str = "\
 A kill is SIGKILL: what the process wrote is there, whether synced or not.
 A power cut takes everything no fsync or fdatasync had covered when the disk went dark, which is at a chosen operation of
@@ -64,13 +67,30 @@ impl Figures {
         self.starts.last().copied().unwrap_or(AT_FIRST)
     }
 
+    /// Keeps the errors of a gateway's journal, but for those of a disk that has gone dark.
+    pub(crate) fn note(&mut self, said: &[String]) {
+        for line in said {
+            let Some((_, words)) = line.split_once("ERROR") else { continue };
+            if words.contains("os error 5") {
+                continue;
+            }
+            let words = words.trim().replace(|c: char| c.is_ascii_digit(), "0");
+            let plain: String = words.chars().take(ERROR_CHARS).collect();
+            *self.errors.entry(plain).or_default() += 1;
+        }
+    }
+
     fn add(&mut self, life: Self, counts: Counts) {
         self.rounds += life.rounds;
         self.lives += life.lives;
         self.starts.extend(life.starts);
         self.reading += life.reading;
-        self.repaired += life.repaired;
-        let sums = [(&mut self.moments, life.moments), (&mut self.cuts, life.cuts), (&mut self.disks, life.disks)];
+        let sums = [
+            (&mut self.moments, life.moments),
+            (&mut self.cuts, life.cuts),
+            (&mut self.disks, life.disks),
+            (&mut self.errors, life.errors),
+        ];
         for (sum, of_life) in sums {
             of_life.into_iter().for_each(|(what, count)| *sum.entry(what).or_default() += count);
         }
@@ -136,7 +156,7 @@ impl Report {
     pub fn text(&self) -> String {
         let mut text = format!("crash campaign, seed {}\n\n{MODEL}\n\n", self.seed);
         let failed = |power| self.failures.iter().filter(|it| it.power == power).count();
-        let rows: [(&str, fn(&Figures) -> String); 12] = [
+        let rows: [(&str, fn(&Figures) -> String); 11] = [
             ("rounds passed", |it| it.rounds.to_string()),
             ("data folders", |it| it.lives.to_string()),
             ("entries acknowledged", |it| it.counts.acknowledged.to_string()),
@@ -147,7 +167,6 @@ impl Report {
             ("gaps told, nothing acknowledged in them", |it| it.counts.gaps_told.to_string()),
             ("out of order", |it| it.counts.out_of_order.to_string()),
             ("served again, marked", |it| it.counts.resent.to_string()),
-            ("epochs repaired", |it| it.repaired.to_string()),
             ("start to listening, p50 / p99 / max ms", Figures::start_ms),
         ];
         row(&mut text, "", "kill -9", "power cut");
@@ -157,6 +176,9 @@ impl Report {
         }
         for (title, figures) in [("kills", &self.kills), ("power cuts", &self.cuts)] {
             list(&mut text, &format!("{title} by moment"), &figures.moments);
+        }
+        for (title, figures) in [("kills", &self.kills), ("power cuts", &self.cuts)] {
+            list(&mut text, &format!("errors in the journal, {title}"), &figures.errors);
         }
         list(&mut text, "power cuts by what they left", &self.cuts.cuts);
         for (title, figures) in [("kills", &self.kills), ("power cuts", &self.cuts)] {
