@@ -681,6 +681,8 @@ impl Epoch {
     fn create(path: &Path) -> Result<Self, String> {
         remove_folder(path).map_err(text)?;
         let epoch = Self::open(path)?;
+        // sled never syncs its `conf`, and does not open without: a power cut would leave an epoch to be repaired.
+        File::open(path.join("conf")).and_then(|conf| conf.sync_all()).map_err(text)?;
         sync_folder(path).map_err(text)?;
         Ok(epoch)
     }
