@@ -135,7 +135,7 @@ impl Store {
         if let Some(Shelved::Sealed { seal, .. }) = shelf.epochs().get(&first) {
             return Ok(seal.last.max(flushed)); // stopped between two epochs
         }
-        let mut scan = shelf.scan(first, flushed, flushed.max(self.reserved));
+        let mut scan = shelf.scan(first, flushed, flushed.max(self.reserved), &[]);
         let found = scan.records.last().unwrap_or(Seq(first.0 - 1));
         let certain = found.max(flushed);
         let whole = scan.records.gaps(first, certain).is_empty();
@@ -410,7 +410,7 @@ impl Shelf {
         if !self.epochs().contains_key(&first) || self.closed.load(Ordering::Acquire) {
             return Ok(None);
         }
-        let mut scan = self.scan(first, seal.last, seal.last);
+        let mut scan = self.scan(first, seal.last, seal.last, &seal.gaps);
         scan.records.truncate(seal.last);
         let whole = scan.records.gaps(first, seal.last) == seal.gaps;
         if !whole || scan.fault.is_some() {
@@ -431,13 +431,14 @@ impl Shelf {
     }
 
     /// Reads an epoch through sled, and where that is not everything up to `expected`, around it up to `through`. sled
-    /// overwrites what it takes for torn when it opens, so the file's bytes are taken first, and put back.
-    fn scan(&self, first: Seq, expected: Seq, through: Seq) -> Scan {
+    /// overwrites what it takes for torn when it opens, so the file's bytes are taken first, and put back. What is known
+    /// to be missing is no fault: an epoch is repaired once.
+    fn scan(&self, first: Seq, expected: Seq, through: Seq, known: &[(Seq, Seq)]) -> Scan {
         let path = self.folder.epoch(first);
         let raw = self.folder.raw(first, SCAN_BYTES_MAX);
         let mut scan = Scan::of(path.clone());
         let reached = scan.records.last().unwrap_or(Seq(0)).max(expected);
-        if scan.fault.is_some() || !scan.records.gaps(first, reached).is_empty() {
+        if scan.fault.is_some() || scan.records.gaps(first, reached) != known {
             scan.records.add_found_in(&raw, first, through);
             scan.epoch = None;
             scan.fault.get_or_insert_with(|| "sled does not find every entry".to_owned());

@@ -6,12 +6,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::client::Client;
 use crate::disk::{Cut, Disk};
@@ -40,6 +41,8 @@ pub struct Options {
 
 /// Failed rounds after which a campaign ends.
 const FAILURES_MAX: usize = 3;
+/// A round that takes longer hangs.
+const ROUND_MAX: Duration = Duration::from_secs(240);
 /// A round in so many ends while the gateway still starts.
 const EARLY: u8 = 8;
 
@@ -131,13 +134,17 @@ impl Life {
     /// So many rounds, unless one fails: how many there were, and why the last failed.
     async fn live(&mut self, rounds: u32) -> (u32, Option<String>) {
         for round in 1..=rounds {
-            if let Err(error) = self.round().await {
-                return (round, Some(format!("{error:#}")));
+            match timeout(ROUND_MAX, self.round()).await {
+                Ok(Ok(())) => self.figures.rounds += 1,
+                Ok(Err(error)) => return (round, Some(format!("{error:#}"))),
+                Err(_) => return (round, Some(format!("nothing came of it within {ROUND_MAX:?}"))),
             }
-            self.figures.rounds += 1;
         }
-        let last = self.check_once_more().await.err();
-        (rounds, last.map(|error| format!("after the last round: {error:#}")))
+        match timeout(ROUND_MAX, self.check_once_more()).await {
+            Ok(Ok(())) => (rounds, None),
+            Ok(Err(error)) => (rounds, Some(format!("after the last round: {error:#}"))),
+            Err(_) => (rounds, Some(format!("after the last round: nothing came of it within {ROUND_MAX:?}"))),
+        }
     }
 
     async fn round(&mut self) -> Result<()> {
@@ -174,12 +181,12 @@ impl Life {
             None => sleep(after).await,
             Some(layer) => {
                 let mut dark = layer.dark();
-                let _ = tokio::time::timeout(usual * 2, dark.wait_for(Option::is_some)).await;
+                let _ = timeout(usual * 2, dark.wait_for(Option::is_some)).await;
                 layer.cut();
             }
         }
         let listening = running.gateway.listening();
-        let listens = tokio::time::timeout(Duration::ZERO, listening).await.is_ok_and(|it| it.is_ok());
+        let listens = timeout(Duration::ZERO, listening).await.is_ok_and(|it| it.is_ok());
         Ok(self.place.moment(if listens { "just started" } else { "while it starts" }))
     }
 
@@ -226,7 +233,8 @@ impl Life {
     async fn open(&mut self, running: &mut Running) -> Result<()> {
         let (api, took) = running.gateway.listening().await?;
         self.figures.starts.push(took);
-        let client = Client { api, token: Arc::clone(&self.token), ledger: Arc::clone(&self.ledger) };
+        let (token, ledger, over) = (Arc::clone(&self.token), Arc::clone(&self.ledger), Arc::default());
+        let client = Client { api, token, ledger, over };
         running.consumers.push(tokio::spawn(client.clone().follow("stream".to_owned())));
         running.consumers.push(tokio::spawn(client.clone().poll("poller".to_owned())));
         running.client = Some(client);
@@ -249,6 +257,9 @@ impl Life {
 impl Running {
     /// SIGKILL; what was sent before it is still read.
     async fn kill(&mut self) -> Result<()> {
+        if let Some(client) = &self.client {
+            client.over.store(true, Ordering::Release);
+        }
         self.gateway.kill().await?;
         for consumer in self.consumers.drain(..) {
             consumer.await?;

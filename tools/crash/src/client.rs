@@ -4,6 +4,7 @@
 //! the socket counts as acknowledged, whatever becomes of the gateway a moment later.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub(crate) struct Client {
     pub(crate) api: SocketAddr,
     pub(crate) token: Arc<str>,
     pub(crate) ledger: Arc<Mutex<Ledger>>,
+    /// The gateway is being killed: its port may be anyone's in a moment, so nobody connects again.
+    pub(crate) over: Arc<AtomicBool>,
 }
 
 #[derive(Deserialize)]
@@ -44,9 +47,9 @@ impl Client {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Follows the stream from where this consumer left off, and again whenever it ends, until nobody listens.
+    /// Follows the stream from where this consumer left off, and again whenever it ends, until it is over.
     pub(crate) async fn follow(self, who: String) {
-        while self.follow_once(&who).await.is_ok() {}
+        while !self.is_over() && self.follow_once(&who).await.is_ok() {}
     }
 
     async fn follow_once(&self, who: &str) -> Result<()> {
@@ -55,6 +58,7 @@ impl Client {
         if status == GONE {
             return self.trimmed(who, &mut answer).await;
         }
+        good(status)?;
         let mut line = Vec::new();
         loop {
             line.clear();
@@ -68,13 +72,19 @@ impl Client {
         }
     }
 
-    /// Asks for pages from where this consumer left off, until nobody listens.
+    /// Asks for pages from where this consumer left off, until it is over.
     pub(crate) async fn poll(self, who: String) {
-        while let Ok(served) = self.poll_once(&who).await {
-            if !served {
-                sleep(PAUSE).await;
+        while !self.is_over() {
+            match self.poll_once(&who).await {
+                Ok(true) => {}
+                Ok(false) => sleep(PAUSE).await,
+                Err(_) => return,
             }
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
     }
 
     async fn poll_once(&self, who: &str) -> Result<bool> {
@@ -83,6 +93,7 @@ impl Client {
         if status == GONE {
             return self.trimmed(who, &mut answer).await.map(|()| true);
         }
+        good(status)?;
         let mut body = Vec::new();
         answer.read_to_end(&mut body).await?;
         let page: Page = serde_json::from_slice(&body)?; // half a page was never served
@@ -181,6 +192,10 @@ impl Client {
         };
         timeout(PATIENCE, asked).await.with_context(|| format!("GET {path}: no answer within {PATIENCE:?}"))?
     }
+}
+
+fn good(status: u16) -> Result<()> {
+    if status == 200 { Ok(()) } else { bail!("answered {status}") }
 }
 
 /// How long the log may take to tell of a gap.
