@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::broker::Broker;
 use crate::client::Client;
 use crate::disk::{Cut, Disk};
 use crate::gateway::{Gateway, Site};
@@ -35,12 +36,12 @@ pub struct Options {
     pub folder: PathBuf,
     /// Files of this name are not synced by the layer, though it says so: a store that acknowledges too early.
     pub careless: Option<String>,
+    /// Failed rounds after which it ends.
+    pub failures_max: usize,
     /// Says how it goes on.
     pub aloud: bool,
 }
 
-/// Failed rounds after which a campaign ends.
-const FAILURES_MAX: usize = 3;
 /// A round that takes longer hangs.
 const ROUND_MAX: Duration = Duration::from_secs(240);
 /// A round in so many ends while the gateway still starts.
@@ -61,7 +62,7 @@ pub async fn run(options: &Options) -> Result<Report> {
             }
         }
         let mut left = rounds;
-        while left > 0 && report.failures.len() < FAILURES_MAX {
+        while left > 0 && report.failures.len() < options.failures_max {
             let mut dice = fastrand::Rng::with_seed(seed);
             let wanted = if power { dice.u32(4..=12) } else { dice.u32(5..=40) }.min(left);
             let mut life = Life::begin(options, power, seed, dice).await?;
@@ -89,6 +90,7 @@ struct Life {
     site: Site,
     token: Arc<str>,
     pbx: Pbx,
+    _broker: Broker,
     dice: fastrand::Rng,
     ledger: Arc<Mutex<Ledger>>,
     figures: Figures,
@@ -122,13 +124,14 @@ impl Life {
         let settings = Settings::draw(&mut dice);
         let place = Place::make(options, power, &settings, seed)?;
         let pbx = Pbx::start(seed).await?;
+        let ledger = Arc::default();
+        let broker = Broker::start(Arc::clone(&ledger)).await?;
         let config = options.folder.join("lamplighter.toml");
-        fs::write(&config, settings.configuration(&place.data().display().to_string(), &pbx))?;
+        fs::write(&config, settings.configuration(&place.data().display().to_string(), &pbx, broker.addr))?;
         let site = Site { program: options.program.clone(), config };
         let token = site.token().await?.into();
         let figures = Figures::new(place.words(&settings));
-        let ledger = Arc::default();
-        Ok(Self { place, site, token, pbx, dice, ledger, figures, said: Vec::new() })
+        Ok(Self { place, site, token, pbx, _broker: broker, dice, ledger, figures, said: Vec::new() })
     }
 
     /// So many rounds, unless one fails: how many there were, and why the last failed.
@@ -171,6 +174,7 @@ impl Life {
     }
 
     fn start(&self) -> Result<Running> {
+        self.pbx.calm();
         Ok(Running { gateway: self.site.start()?, client: None, consumers: Vec::new() })
     }
 

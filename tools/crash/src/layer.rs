@@ -19,6 +19,7 @@ use fuser::{
     LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty,
     ReplyEntry, ReplyStatfs, ReplyWrite, Request, Session, TimeOrNow, WriteFlags,
 };
+use rustix::mount::{UnmountFlags, unmount};
 use tokio::sync::watch;
 
 use crate::disk::{Disk, Look, NodeId, Refused};
@@ -105,15 +106,40 @@ impl Layer {
         self.shared.dark.subscribe()
     }
 
-    /// The disk as it is. No process may have a file open; what is unsynced is still a process's view.
+    /// A copy of the disk as it is at this moment.
+    pub fn disk(&self) -> Disk {
+        self.shared.lock().disk.clone()
+    }
+
+    /// The disk as it is, once no process has a file open; what is unsynced is still a process's view.
     ///
     /// # Errors
-    /// Something still uses the folder.
+    /// Something still uses the folder after [`BUSY_MAX`].
     pub fn unmount(mut self) -> io::Result<Disk> {
-        if let Some(session) = self.session.take() {
-            session.umount_and_join().map_err(|e| io::Error::other(format!("{}: {e}", self.at.display())))?;
+        self.end()?;
+        Ok(self.disk())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        let Some(session) = self.session.take() else { return Ok(()) };
+        let busy = |e| io::Error::other(format!("unmounting {}: {e}", self.at.display()));
+        let mut tries = BUSY_MAX.as_millis() / BUSY_PAUSE.as_millis();
+        // What a killed process had open is closed a moment after its end.
+        while let Err(e) = unmount(&self.at, UnmountFlags::empty()) {
+            tries -= 1;
+            if e != rustix::io::Errno::BUSY || tries == 0 {
+                let _ = unmount(&self.at, UnmountFlags::DETACH);
+                return Err(busy(e.into()));
+            }
+            thread::sleep(BUSY_PAUSE);
         }
-        Ok(self.shared.lock().disk.clone())
+        session.join().map_err(busy)
+    }
+}
+
+impl Drop for Layer {
+    fn drop(&mut self) {
+        let _ = self.end();
     }
 }
 
@@ -141,6 +167,9 @@ fn export_folder(disk: &Disk, folder: NodeId, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// How long a folder may be in use after its process is gone, and how often that is looked at.
+const BUSY_MAX: Duration = Duration::from_secs(20);
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
 const THREADS: usize = 2;
 /// How long the kernel may answer from what it knows.
 const KNOWN: Duration = Duration::from_secs(60);

@@ -27,6 +27,8 @@ pub struct Ledger {
     lost: BTreeSet<(u64, u64)>,
     trimmed_through: u64,
     gaps: BTreeSet<(u64, u64)>,
+    /// Entries served, by consumer.
+    pub served_to: BTreeMap<String, u64>,
     pub counts: Counts,
     pub faults: Vec<String>,
 }
@@ -107,6 +109,7 @@ impl Ledger {
             self.gap(place + 1, seq - 1);
         }
         self.places.insert(who.to_owned(), seq.max(place));
+        *self.served_to.entry(who.to_owned()).or_default() += 1;
         self.compare(who, seq, event);
     }
 
@@ -240,7 +243,7 @@ impl Ledger {
         }
     }
 
-    fn fault(&mut self, fault: String) {
+    pub(crate) fn fault(&mut self, fault: String) {
         if self.faults.len() < FAULTS_MAX {
             self.faults.push(fault);
         }

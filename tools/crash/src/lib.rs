@@ -11,6 +11,7 @@
 //! a seed repeats the settings, the load and the kind of end, and the moment only about.
 //! Not supported: machines without FUSE get no power cuts, and are told so.
 
+mod broker;
 pub mod campaign;
 mod client;
 pub mod disk;

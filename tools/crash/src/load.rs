@@ -1,5 +1,6 @@
 //! What a gateway is under: a simulated PBX with a working office, and storms of events on top.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -28,11 +29,12 @@ impl Settings {
         }
     }
 
-    pub(crate) fn configuration(&self, data: &str, pbx: &Pbx) -> String {
+    pub(crate) fn configuration(&self, data: &str, pbx: &Pbx, broker: SocketAddr) -> String {
         let mut text = format!(
             "[gateway]\nid = \"crash\"\ndata_dir = \"{data}\"\n[api]\nlisten = [\"127.0.0.1:0\"]\n[log]\n\
              commit_interval = \"{}ms\"\nmax_bytes = \"{}MiB\"\n[links.pbx]\ndialect = \"ami\"\n\
-             addresses = [\"tcp://{}\"]\nuser = \"gw\"\nsecret = \"{SECRET}\"\n",
+             addresses = [\"tcp://{}\"]\nuser = \"gw\"\nsecret = \"{SECRET}\"\n\
+             [uplink]\nurl = \"mqtt://{broker}\"\n",
             self.commit_interval_ms, self.max_bytes_mib, pbx.handle.addr
         );
         for phone in 101..=104 {
@@ -89,6 +91,11 @@ impl Pbx {
         }
         let handle = Server::start_day(([127, 0, 0, 1], 0).into(), office, seed, 20.0, Faults::default()).await?;
         Ok(Self { handle })
+    }
+
+    /// The office alone, and a little more: a gateway that starts is not kept from being looked at.
+    pub(crate) fn calm(&self) {
+        self.handle.control.set_faults(Faults { flood_per_s: Pace::Trickle.rate(), ..Faults::default() });
     }
 
     /// Bursts of random strength and length, for so long; the answer is the last one's strength.

@@ -51,7 +51,8 @@ async fn campaign(words: &[String]) -> Result<bool> {
 fn read(words: &[String]) -> Result<Options> {
     let program = beside(&env::current_exe()?)?;
     let folder = program.parent().and_then(Path::parent).context("the program is in no build folder")?.join("crash");
-    let mut options = Options { program, kills: 1000, cuts: 100, seed: 1, folder, careless: None, aloud: true };
+    let (kills, cuts, failures_max) = (1000, 100, 3);
+    let mut options = Options { program, kills, cuts, seed: 1, folder, careless: None, failures_max, aloud: true };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let value = words.next().with_context(|| format!("{word} needs a value\n\n{HELP}"))?;
