@@ -64,7 +64,7 @@ pub async fn run(options: &Options) -> Result<Report> {
         let mut left = rounds;
         while left > 0 && report.failures.len() < options.failures_max {
             let mut dice = fastrand::Rng::with_seed(seed);
-            let wanted = if power { dice.u32(4..=12) } else { dice.u32(5..=40) }.min(left);
+            let wanted = if power { dice.u32(5..=25) } else { dice.u32(5..=40) }.min(left);
             let mut life = Life::begin(options, power, seed, dice).await?;
             let (lived, failed) = life.live(wanted).await;
             left -= lived.min(left);
@@ -83,6 +83,9 @@ pub async fn run(options: &Options) -> Result<Report> {
     }
     Ok(report)
 }
+
+/// How long a log may be made to grow before its first crash.
+const GROWTH_MAX: Duration = Duration::from_secs(4);
 
 /// One data folder, from its first start to its last.
 struct Life {
@@ -196,6 +199,9 @@ impl Life {
 
     async fn end_under_load(&mut self, running: &mut Running) -> Result<String> {
         self.open(running).await?;
+        if self.figures.starts.len() == 1 && self.dice.bool() {
+            self.pbx.flood(GROWTH_MAX.mul_f64(self.dice.f64())).await;
+        }
         self.check(running).await?;
         let mut pace = Pace::Quiet;
         let for_ms = if self.place.layer().is_some() { 300..2500 } else { 20..900 };

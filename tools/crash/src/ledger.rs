@@ -161,6 +161,11 @@ impl Ledger {
         }
     }
 
+    /// The log told that it was trimmed up to here.
+    pub fn trimmed_through(&self) -> u64 {
+        self.trimmed_through
+    }
+
     /// Gaps the log has not told of so far.
     pub fn untold(&self) -> Vec<(u64, u64)> {
         self.gaps.iter().copied().filter(|(from, to)| !self.is_told(*from, *to)).collect()

@@ -98,6 +98,13 @@ impl Pbx {
         self.handle.control.set_faults(Faults { flood_per_s: Pace::Trickle.rate(), ..Faults::default() });
     }
 
+    /// A flood for so long: the log is long before the first crash.
+    pub(crate) async fn flood(&self, time: Duration) {
+        self.handle.control.set_faults(Faults { flood_per_s: Pace::Flood.rate(), ..Faults::default() });
+        sleep(time).await;
+        self.calm();
+    }
+
     /// Bursts of random strength and length, for so long; the answer is the last one's strength.
     pub(crate) async fn burst(&self, dice: &mut fastrand::Rng, pace: &mut Pace, mut left: Duration) {
         loop {

@@ -21,6 +21,7 @@ pub(crate) struct Figures {
     pub(crate) errors: BTreeMap<String, u32>,
     pub(crate) disks: BTreeMap<String, u32>,
     served_to: BTreeMap<String, u64>,
+    trimmed: u64,
     counts: Counts,
 }
 
@@ -99,6 +100,7 @@ impl Figures {
         for (sum, of_life) in sums {
             of_life.into_iter().for_each(|(what, count)| *sum.entry(what).or_default() += count);
         }
+        self.trimmed += ledger.trimmed_through();
         let (sum, counts) = (&mut self.counts, ledger.counts);
         sum.acknowledged += counts.acknowledged;
         sum.read_back += counts.read_back;
@@ -165,7 +167,7 @@ impl Report {
     pub fn text(&self) -> String {
         let mut text = format!("crash campaign, seed {}\n\n{MODEL}\n\n", self.seed);
         let failed = |power| self.failures.iter().filter(|it| it.power == power).count();
-        let rows: [(&str, fn(&Figures) -> String); 14] = [
+        let rows: [(&str, fn(&Figures) -> String); 16] = [
             ("rounds passed", |it| it.rounds.to_string()),
             ("data folders", |it| it.lives.to_string()),
             ("entries acknowledged", |it| it.counts.acknowledged.to_string()),
@@ -173,12 +175,14 @@ impl Report {
             ("  of them to the poller", |it| it.served("poller")),
             ("  of them to the uplink's broker", |it| it.served("uplink")),
             ("entries read back and compared", |it| it.counts.read_back.to_string()),
+            ("removed by retention, and told", |it| it.trimmed.to_string()),
             ("acknowledged and lost", |it| it.counts.lost.to_string()),
             ("changed", |it| it.counts.changed.to_string()),
             ("gaps untold", |it| it.counts.gaps_untold.to_string()),
             ("gaps told", |it| it.counts.gaps_told.to_string()),
             ("out of order", |it| it.counts.out_of_order.to_string()),
             ("served again, marked", |it| it.counts.resent.to_string()),
+            ("reading the log back, s in all", |it| it.reading.as_secs().to_string()),
             ("start to listening, p50 / p99 / max ms", Figures::start_ms),
         ];
         row(&mut text, "", "kill -9", "power cut");
