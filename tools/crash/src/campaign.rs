@@ -94,6 +94,8 @@ struct Life {
     token: Arc<str>,
     pbx: Pbx,
     _broker: Broker,
+    /// Its log is made long before the first crash.
+    grows: bool,
     dice: fastrand::Rng,
     ledger: Arc<Mutex<Ledger>>,
     figures: Figures,
@@ -103,16 +105,17 @@ struct Life {
 
 /// Where the data folder is.
 enum Place {
-    Folder {
-        data: PathBuf,
-    },
-    Layer {
-        mount: PathBuf,
-        habits: Habits,
-        mounted: Option<Layer>,
-        /// As the last cut left it, to be looked at.
-        left: Option<Disk>,
-    },
+    Folder { data: PathBuf },
+    Layer(Box<Power>),
+}
+
+/// A folder whose power goes.
+struct Power {
+    mount: PathBuf,
+    habits: Habits,
+    mounted: Option<Layer>,
+    /// As the last cut left it.
+    left: Disk,
 }
 
 /// A gateway with its consumers.
@@ -134,7 +137,8 @@ impl Life {
         let site = Site { program: options.program.clone(), config };
         let token = site.token().await?.into();
         let figures = Figures::new(place.words(&settings));
-        Ok(Self { place, site, token, pbx, _broker: broker, dice, ledger, figures, said: Vec::new() })
+        let grows = settings.removes_soon() && dice.bool();
+        Ok(Self { place, site, token, pbx, _broker: broker, grows, dice, ledger, figures, said: Vec::new() })
     }
 
     /// So many rounds, unless one fails: how many there were, and why the last failed.
@@ -199,7 +203,7 @@ impl Life {
 
     async fn end_under_load(&mut self, running: &mut Running) -> Result<String> {
         self.open(running).await?;
-        if self.figures.starts.len() == 1 && self.dice.bool() {
+        if self.figures.starts.len() == 1 && self.grows {
             self.pbx.flood(GROWTH_MAX.mul_f64(self.dice.f64())).await;
         }
         self.check(running).await?;
@@ -291,7 +295,7 @@ impl Place {
         let mount = options.folder.join("mount");
         fs::create_dir_all(&mount)?;
         let habits = Habits { sync_takes: settings.sync_takes, careless: options.careless.clone(), seed };
-        let mut place = Self::Layer { mount, habits, mounted: None, left: Some(layer::empty()) };
+        let mut place = Self::Layer(Box::new(Power { mount, habits, mounted: None, left: layer::empty() }));
         place.mount()?;
         Ok(place)
     }
@@ -299,14 +303,14 @@ impl Place {
     fn data(&self) -> &Path {
         match self {
             Self::Folder { data } => data,
-            Self::Layer { mount, .. } => mount,
+            Self::Layer(power) => &power.mount,
         }
     }
 
     fn words(&self, settings: &Settings) -> String {
         let disk = match self {
             Self::Folder { data } => leftovers::file_system_of(data),
-            Self::Layer { .. } => format!("FUSE, syncs of up to {:?}", settings.sync_takes),
+            Self::Layer(_) => format!("FUSE, syncs of up to {:?}", settings.sync_takes),
         };
         format!("{disk}; commits of {} ms, {} MiB kept", settings.commit_interval_ms, settings.max_bytes_mib)
     }
@@ -314,7 +318,7 @@ impl Place {
     fn layer(&self) -> Option<&Layer> {
         match self {
             Self::Folder { .. } => None,
-            Self::Layer { mounted, .. } => mounted.as_ref(),
+            Self::Layer(power) => power.mounted.as_ref(),
         }
     }
 
@@ -325,11 +329,11 @@ impl Place {
     }
 
     fn mount(&mut self) -> Result<()> {
-        let Self::Layer { mount, habits, mounted, left } = self else { return Ok(()) };
-        if mounted.is_none() {
-            let disk = left.clone().context("the layer has no disk")?;
-            habits.seed += 1;
-            *mounted = Some(Layer::mount(disk, mount, habits.clone()).context("mounting the layer")?);
+        let Self::Layer(power) = self else { return Ok(()) };
+        if power.mounted.is_none() {
+            power.habits.seed += 1;
+            let layer = Layer::mount(power.left.clone(), &power.mount, power.habits.clone());
+            power.mounted = Some(layer.context("mounting the layer")?);
         }
         Ok(())
     }
@@ -341,8 +345,8 @@ impl Place {
                 Some(work) => work.to_owned(),
                 None => load.to_owned(),
             },
-            Self::Layer { mounted, .. } => {
-                let doing = mounted.as_ref().and_then(|layer| layer.dark().borrow().clone()).unwrap_or_default();
+            Self::Layer(power) => {
+                let doing = power.mounted.as_ref().and_then(|layer| layer.dark().borrow().clone()).unwrap_or_default();
                 if doing.is_empty() { load.to_owned() } else { format!("at {doing}") }
             }
         }
@@ -350,8 +354,8 @@ impl Place {
 
     /// What the end leaves: of a kill everything, of a power cut what the disk kept.
     fn crash(&mut self, dice: &mut fastrand::Rng, figures: &mut Figures) -> Result<()> {
-        let Self::Layer { mounted, left, .. } = self else { return Ok(()) };
-        let layer = mounted.take().context("the layer is not mounted")?;
+        let Self::Layer(power) = self else { return Ok(()) };
+        let layer = power.mounted.take().context("the layer is not mounted")?;
         let mut disk = layer.unmount()?;
         let cut = match dice.u8(..3) {
             0 => Cut::Strict,
@@ -363,13 +367,13 @@ impl Place {
         };
         *figures.cuts.entry(cut.words()).or_default() += 1;
         disk.cut(cut, dice);
-        *left = Some(disk);
+        power.left = disk;
         Ok(())
     }
 
     fn unmount(&mut self) -> Result<()> {
-        if let Self::Layer { mounted, .. } = self
-            && let Some(layer) = mounted.take()
+        if let Self::Layer(power) = self
+            && let Some(layer) = power.mounted.take()
         {
             layer.unmount()?;
         }
@@ -385,7 +389,7 @@ impl Place {
         }
         match self {
             Self::Folder { data } => fs::rename(data, &kept)?,
-            Self::Layer { left, .. } => layer::export(left.as_ref().context("the layer has no disk")?, &kept)?,
+            Self::Layer(power) => layer::export(&power.left, &kept)?,
         }
         Ok(kept)
     }

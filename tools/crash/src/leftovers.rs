@@ -24,7 +24,7 @@ pub(crate) fn of(log: &Path) -> Option<&'static str> {
     if small_file(&log_names) || small_file(&names(&log.join("cursors"))) {
         return Some("replacing a small file");
     }
-    let newest = epochs.iter().filter(|name| name.len() == 20).next_back()?;
+    let newest = epochs.iter().rfind(|name| name.len() == 20)?;
     if epochs.contains(&format!("{newest}.seal")) {
         return Some("between two epochs");
     }

@@ -17,6 +17,9 @@ pub(crate) struct Settings {
     pub(crate) sync_takes: Duration,
 }
 
+/// The least a configuration may say.
+const LEAST_MIB: u64 = 16;
+
 pub(crate) const SECRET: &str = "gw-secret";
 
 impl Settings {
@@ -24,9 +27,14 @@ impl Settings {
         let of = |dice: &mut fastrand::Rng, choices: &[u64]| choices[dice.usize(..choices.len())];
         Self {
             commit_interval_ms: of(dice, &[0, 5, 5, 200]),
-            max_bytes_mib: of(dice, &[16, 16, 64]), // 16 is the least: retention removes all the time
+            max_bytes_mib: of(dice, &[LEAST_MIB, LEAST_MIB, 64]),
             sync_takes: Duration::from_micros(of(dice, &[0, 500, 4000])),
         }
+    }
+
+    /// Retention has something to do once the log has grown a little.
+    pub(crate) fn removes_soon(&self) -> bool {
+        self.max_bytes_mib == LEAST_MIB
     }
 
     pub(crate) fn configuration(&self, data: &str, pbx: &Pbx, broker: SocketAddr) -> String {

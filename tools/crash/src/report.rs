@@ -46,6 +46,9 @@ pub struct Report {
     pub skipped: Option<(u32, String)>,
 }
 
+/// What a row says of the kills, or of the cuts.
+type Cell = fn(&Figures) -> String;
+
 /// Characters of an error in the table.
 const ERROR_CHARS: usize = 200;
 
@@ -167,7 +170,7 @@ impl Report {
     pub fn text(&self) -> String {
         let mut text = format!("crash campaign, seed {}\n\n{MODEL}\n\n", self.seed);
         let failed = |power| self.failures.iter().filter(|it| it.power == power).count();
-        let rows: [(&str, fn(&Figures) -> String); 16] = [
+        let rows: &[(&str, Cell)] = &[
             ("rounds passed", |it| it.rounds.to_string()),
             ("data folders", |it| it.lives.to_string()),
             ("entries acknowledged", |it| it.counts.acknowledged.to_string()),
