@@ -689,6 +689,7 @@ impl Epoch {
     }
 
     fn open(path: &Path) -> Result<Self, String> {
+        remove_half_made(path).map_err(text)?;
         let config = sled::Config::new().path(path).cache_capacity(LOG_CACHE_BYTES).flush_every_ms(None);
         let mut tries = 0;
         let db = loop {
@@ -759,6 +760,22 @@ impl Drop for Epoch {
             tracing::warn!("log epoch: closing it: {found}");
         }
     }
+}
+
+/// A snapshot that sled was still writing when the process or the power went: it takes it for its newest, and refuses to
+/// open. The one before counts.
+fn remove_half_made(epoch: &Path) -> io::Result<()> {
+    let items = match fs::read_dir(epoch) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        items => items?,
+    };
+    for item in items {
+        let path = item?.path();
+        if path.extension().is_some_and(|what| what == "generating") {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Visits values up to the first that does not read, and never for ever.

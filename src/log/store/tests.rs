@@ -372,6 +372,21 @@ fn a_damaged_epoch_is_repaired_once_and_its_original_stays_in_quarantine() {
 }
 
 #[test]
+fn a_snapshot_that_sled_had_half_written_costs_nothing() {
+    let (folder, firsts) = four_epochs();
+    let reserved = Store::open(folder.path()).unwrap().reserved;
+    for first in &firsts {
+        let epoch = folder.path().join("epochs").join(format!("{:020}", first.0));
+        fs::write(epoch.join("snap.00000000FFFFFFFF.generating"), b"half").unwrap();
+    }
+    let mut store = Store::open(folder.path()).unwrap();
+    assert_eq!(seqs(&read_all(&store.reader(), 0)), range(1, 80));
+    assert!(store.losses().is_empty());
+    assert_eq!(store.reserved, reserved, "and no number is skipped");
+    assert_eq!(fs::read_dir(folder.path().join("quarantine")).unwrap().count(), 0);
+}
+
+#[test]
 fn damage_to_any_small_file_of_the_log_loses_no_entry() {
     let (original, firsts) = four_epochs();
     let mut small = vec!["flushed".to_owned(), "reserved".to_owned()];

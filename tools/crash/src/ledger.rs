@@ -27,6 +27,8 @@ pub struct Ledger {
     lost: BTreeSet<(u64, u64)>,
     trimmed_through: u64,
     gaps: BTreeSet<(u64, u64)>,
+    /// Gaps the log told of; each is found at every reading.
+    told: BTreeSet<(u64, u64)>,
     /// Entries served, by consumer.
     pub served_to: BTreeMap<String, u64>,
     pub counts: Counts,
@@ -178,8 +180,8 @@ impl Ledger {
             self.counts.gaps_untold += 1;
             self.fault(format!("{from} to {to} are not in the log, and it does not say so"));
         }
-        self.counts.gaps_told += self.gaps.len() as u64;
-        self.gaps.clear();
+        self.told.append(&mut self.gaps);
+        self.counts.gaps_told = self.told.len() as u64;
     }
 
     fn missing(&mut self, from: u64, to: u64) {
