@@ -18,10 +18,12 @@ use crash::report::Report;
 use crash::{Options, run};
 use libtest_mimic::{Arguments, Failed, Trial};
 
+type Test = fn() -> Result<(), Failed>;
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let layer = Layer::possible(&place("possible"));
-    let needs_layer: [(&str, fn() -> Result<(), Failed>); 5] = [
+    let needs_layer: [(&str, Test); 5] = [
         ("what_is_not_synced_goes_with_the_power_and_what_is_synced_stays", a_writer),
         ("a_write_is_with_the_layer_before_it_returns", a_write),
         ("sleds_flush_alone_is_no_sync", sleds_flush),

@@ -69,9 +69,12 @@ pub async fn run(options: &Options) -> Result<Report> {
             let (lived, failed) = life.live(wanted).await;
             left -= lived.min(left);
             report.add(power, life.figures, &life.ledger.lock().unwrap_or_else(PoisonError::into_inner));
+            let told = life.ledger.lock().unwrap_or_else(PoisonError::into_inner).counts.gaps_told;
             if let Some(error) = failed {
-                let kept = life.place.keep(seed)?;
+                let kept = life.place.keep("failed", seed)?;
                 report.fail(Failure { seed, power, round: lived, rounds: wanted, error, kept, said: life.said });
+            } else if told > 0 {
+                report.look_at(life.place.keep("gaps-told", seed)?); // its quarantine shows why
             } else {
                 life.place.remove()?;
             }
@@ -380,10 +383,10 @@ impl Place {
         Ok(())
     }
 
-    /// The folder of a failed round, where the next life does not remove it.
-    fn keep(&mut self, seed: u64) -> Result<PathBuf> {
+    /// The folder of a life that must be looked at, where the next life does not remove it.
+    fn keep(&mut self, why: &str, seed: u64) -> Result<PathBuf> {
         self.unmount()?;
-        let kept = self.data().with_file_name(format!("failed-{seed}"));
+        let kept = self.data().with_file_name(format!("{why}-{seed}"));
         if kept.exists() {
             fs::remove_dir_all(&kept)?;
         }

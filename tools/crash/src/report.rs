@@ -42,6 +42,8 @@ pub struct Report {
     kills: Figures,
     cuts: Figures,
     pub failures: Vec<Failure>,
+    /// Data folders kept because their log told of a gap.
+    kept: Vec<PathBuf>,
     /// Power cuts that could not be made, and why.
     pub skipped: Option<(u32, String)>,
 }
@@ -133,7 +135,7 @@ impl Figures {
 impl Report {
     pub(crate) fn new(options: &Options) -> Self {
         let (kills, cuts) = (Figures::default(), Figures::default());
-        Self { seed: options.seed, kills, cuts, failures: Vec::new(), skipped: None }
+        Self { seed: options.seed, kills, cuts, failures: Vec::new(), kept: Vec::new(), skipped: None }
     }
 
     pub(crate) fn add(&mut self, power: bool, life: Figures, ledger: &Ledger) {
@@ -142,6 +144,10 @@ impl Report {
 
     pub(crate) fn fail(&mut self, failure: Failure) {
         self.failures.push(failure);
+    }
+
+    pub(crate) fn look_at(&mut self, kept: PathBuf) {
+        self.kept.push(kept);
     }
 
     pub(crate) fn skip(&mut self, rounds: u32, why: String) {
@@ -205,6 +211,13 @@ impl Report {
         }
         if let Some((rounds, why)) = &self.skipped {
             let _ = writeln!(text, "\nSKIPPED: {rounds} power cuts were not made: {why}");
+        }
+        for kept in &self.kept {
+            let _ = writeln!(
+                text,
+                "\nkept, since its log told of a gap in which nothing was acknowledged: {}",
+                kept.display()
+            );
         }
         for failure in &self.failures {
             text += &failure.text();
