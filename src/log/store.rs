@@ -166,8 +166,10 @@ impl Store {
     fn go_on(&mut self, first: Seq, scan: Scan) -> Result<(), StoreError> {
         let disk = |found| StoreError::disk(self.shelf.folder.epoch(first), "opening the newest epoch", found);
         let epoch = scan.epoch.ok_or_else(|| disk("sled closed it".to_owned()))?;
-        // What a killed process had not acknowledged counts from here on.
+        // What a killed process had not acknowledged counts from here on, and the names of an epoch it had just begun.
         quietly(|| epoch.sync()).map_err(disk)?;
+        let named = sync_names(&self.shelf.folder.epoch(first)).and_then(|()| self.shelf.folder.sync_epochs());
+        named.map_err(|e| disk(e.to_string()))?;
         *self.shelf.writing_mut() = Some(Writing { first, epoch });
         (self.payload, self.newest) = (scan.records.bytes() as u64, scan.records.newest());
         Ok(())
@@ -682,9 +684,7 @@ impl Epoch {
     fn create(path: &Path) -> Result<Self, String> {
         remove_folder(path).map_err(text)?;
         let epoch = Self::open(path)?;
-        // sled never syncs its `conf`, and does not open without: a power cut would leave an epoch to be repaired.
-        File::open(path.join("conf")).and_then(|conf| conf.sync_all()).map_err(text)?;
-        sync_folder(path).map_err(text)?;
+        sync_names(path).map_err(text)?;
         Ok(epoch)
     }
 
@@ -760,6 +760,12 @@ impl Drop for Epoch {
             tracing::warn!("log epoch: closing it: {found}");
         }
     }
+}
+
+/// Makes an epoch's files durable by name, and its `conf` whole: sled never syncs that, and does not open without.
+fn sync_names(epoch: &Path) -> io::Result<()> {
+    File::open(epoch.join("conf"))?.sync_all()?;
+    sync_folder(epoch)
 }
 
 /// A snapshot that sled was still writing when the process or the power went: it takes it for its newest, and refuses to
