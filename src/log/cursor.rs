@@ -45,7 +45,7 @@ impl Cursors {
     /// The folder cannot be made or read.
     pub fn open(log_folder: impl AsRef<Path>) -> io::Result<Self> {
         let folder = log_folder.as_ref().join("cursors");
-        fs::create_dir_all(&folder)?;
+        small_file::make_folder(&folder)?;
         let mut by_name = BTreeMap::new();
         for file in fs::read_dir(&folder)? {
             let Ok(name) = file?.file_name().into_string() else { continue };

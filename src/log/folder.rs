@@ -54,8 +54,8 @@ pub(super) struct Seal {
 impl Folder {
     pub(super) fn open(root: &Path) -> Result<(Self, FolderLock), StoreError> {
         let disk = |doing| move |e: io::Error| StoreError::disk(root, doing, e);
-        for folder in ["epochs", "quarantine"] {
-            fs::create_dir_all(root.join(folder)).map_err(disk("making its folders"))?;
+        for folder in ["", "epochs", "quarantine"] {
+            small_file::make_folder(&root.join(folder)).map_err(disk("making its folders"))?;
         }
         let lock = File::create(root.join("lock")).map_err(disk("making its lock"))?;
         lock.try_lock().map_err(|_| StoreError::Locked { path: root.to_owned() })?;

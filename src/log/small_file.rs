@@ -49,11 +49,27 @@ pub(super) fn read_checked_line(bytes: &[u8]) -> Option<&str> {
     whole.then_some(text)
 }
 
+/// Makes a folder, and those above it, there after a power cut too. One that is there counts as made a moment ago: whoever
+/// made it may have been killed before it was durable.
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+    if let Some(above) = folder.parent().filter(|above| !above.as_os_str().is_empty() && !above.exists()) {
+        make_folder(above)?;
+    }
+    match fs::create_dir(folder) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+        _ => sync_folder_of(folder),
+    }
+}
+
 /// Makes a folder's list of names durable.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
 fn sync_folder_of(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), sync_folder)
+    match path.parent() {
+        Some(above) if above.as_os_str().is_empty() => sync_folder(Path::new(".")),
+        Some(above) => sync_folder(above),
+        None => Ok(()),
+    }
 }

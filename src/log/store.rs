@@ -135,7 +135,7 @@ impl Store {
         if let Some(Shelved::Sealed { seal, .. }) = shelf.epochs().get(&first) {
             return Ok(seal.last.max(flushed)); // stopped between two epochs
         }
-        let mut scan = shelf.scan(first, flushed, flushed.max(self.reserved));
+        let mut scan = shelf.scan(first, flushed, flushed.max(self.reserved), &[]);
         let found = scan.records.last().unwrap_or(Seq(first.0 - 1));
         let certain = found.max(flushed);
         let whole = scan.records.gaps(first, certain).is_empty();
@@ -166,8 +166,10 @@ impl Store {
     fn go_on(&mut self, first: Seq, scan: Scan) -> Result<(), StoreError> {
         let disk = |found| StoreError::disk(self.shelf.folder.epoch(first), "opening the newest epoch", found);
         let epoch = scan.epoch.ok_or_else(|| disk("sled closed it".to_owned()))?;
-        // What a killed process had not acknowledged counts from here on.
+        // What a killed process had not acknowledged counts from here on, and the names of an epoch it had just begun.
         quietly(|| epoch.sync()).map_err(disk)?;
+        let named = sync_names(&self.shelf.folder.epoch(first)).and_then(|()| self.shelf.folder.sync_epochs());
+        named.map_err(|e| disk(e.to_string()))?;
         *self.shelf.writing_mut() = Some(Writing { first, epoch });
         (self.payload, self.newest) = (scan.records.bytes() as u64, scan.records.newest());
         Ok(())
@@ -410,7 +412,7 @@ impl Shelf {
         if !self.epochs().contains_key(&first) || self.closed.load(Ordering::Acquire) {
             return Ok(None);
         }
-        let mut scan = self.scan(first, seal.last, seal.last);
+        let mut scan = self.scan(first, seal.last, seal.last, &seal.gaps);
         scan.records.truncate(seal.last);
         let whole = scan.records.gaps(first, seal.last) == seal.gaps;
         if !whole || scan.fault.is_some() {
@@ -431,13 +433,14 @@ impl Shelf {
     }
 
     /// Reads an epoch through sled, and where that is not everything up to `expected`, around it up to `through`. sled
-    /// overwrites what it takes for torn when it opens, so the file's bytes are taken first, and put back.
-    fn scan(&self, first: Seq, expected: Seq, through: Seq) -> Scan {
+    /// overwrites what it takes for torn when it opens, so the file's bytes are taken first, and put back. What is known
+    /// to be missing is no fault: an epoch is repaired once.
+    fn scan(&self, first: Seq, expected: Seq, through: Seq, known: &[(Seq, Seq)]) -> Scan {
         let path = self.folder.epoch(first);
         let raw = self.folder.raw(first, SCAN_BYTES_MAX);
         let mut scan = Scan::of(path.clone());
         let reached = scan.records.last().unwrap_or(Seq(0)).max(expected);
-        if scan.fault.is_some() || !scan.records.gaps(first, reached).is_empty() {
+        if scan.fault.is_some() || scan.records.gaps(first, reached) != known {
             scan.records.add_found_in(&raw, first, through);
             scan.epoch = None;
             scan.fault.get_or_insert_with(|| "sled does not find every entry".to_owned());
@@ -681,11 +684,12 @@ impl Epoch {
     fn create(path: &Path) -> Result<Self, String> {
         remove_folder(path).map_err(text)?;
         let epoch = Self::open(path)?;
-        sync_folder(path).map_err(text)?;
+        sync_names(path).map_err(text)?;
         Ok(epoch)
     }
 
     fn open(path: &Path) -> Result<Self, String> {
+        remove_half_made(path).map_err(text)?;
         let config = sled::Config::new().path(path).cache_capacity(LOG_CACHE_BYTES).flush_every_ms(None);
         let mut tries = 0;
         let db = loop {
@@ -756,6 +760,28 @@ impl Drop for Epoch {
             tracing::warn!("log epoch: closing it: {found}");
         }
     }
+}
+
+/// Makes an epoch's files durable by name, and its `conf` whole: sled never syncs that, and does not open without.
+fn sync_names(epoch: &Path) -> io::Result<()> {
+    File::open(epoch.join("conf"))?.sync_all()?;
+    sync_folder(epoch)
+}
+
+/// A snapshot that sled was still writing when the process or the power went: it takes it for its newest, and refuses to
+/// open. The one before counts.
+fn remove_half_made(epoch: &Path) -> io::Result<()> {
+    let items = match fs::read_dir(epoch) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        items => items?,
+    };
+    for item in items {
+        let path = item?.path();
+        if path.extension().is_some_and(|what| what == "generating") {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Visits values up to the first that does not read, and never for ever.

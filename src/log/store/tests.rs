@@ -348,6 +348,45 @@ fn several_flips_in_one_file_cost_no_more_than_the_entries_they_hit() {
 }
 
 #[test]
+fn a_damaged_epoch_is_repaired_once_and_its_original_stays_in_quarantine() {
+    let (folder, firsts) = four_epochs();
+    let name = format!("{:020}", firsts[1].0);
+    let db = folder.path().join("epochs").join(&name).join("db");
+    let mut bytes = fs::read(&db).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 3000].fill(0x55);
+    fs::write(&db, &bytes).unwrap();
+    let mut store = Store::open(folder.path()).unwrap();
+    let kept = seqs(&read_all(&store.reader(), 0));
+    assert!(!store.losses().is_empty() && kept.len() < 80 && kept.len() > 40, "{kept:?}");
+    let original = fs::read(folder.path().join("quarantine").join(&name).join("db")).unwrap();
+    for _ in 0..3 {
+        store.rest();
+        assert_eq!(seqs(&read_all(&store.reader(), 0)), kept);
+        assert!(store.losses().is_empty());
+        assert!(
+            fs::read(folder.path().join("quarantine").join(&name).join("db")).unwrap() == original,
+            "repaired again"
+        );
+    }
+}
+
+#[test]
+fn a_snapshot_that_sled_had_half_written_costs_nothing() {
+    let (folder, firsts) = four_epochs();
+    let reserved = Store::open(folder.path()).unwrap().reserved;
+    for first in &firsts {
+        let epoch = folder.path().join("epochs").join(format!("{:020}", first.0));
+        fs::write(epoch.join("snap.00000000FFFFFFFF.generating"), b"half").unwrap();
+    }
+    let mut store = Store::open(folder.path()).unwrap();
+    assert_eq!(seqs(&read_all(&store.reader(), 0)), range(1, 80));
+    assert!(store.losses().is_empty());
+    assert_eq!(store.reserved, reserved, "and no number is skipped");
+    assert_eq!(fs::read_dir(folder.path().join("quarantine")).unwrap().count(), 0);
+}
+
+#[test]
 fn damage_to_any_small_file_of_the_log_loses_no_entry() {
     let (original, firsts) = four_epochs();
     let mut small = vec!["flushed".to_owned(), "reserved".to_owned()];

@@ -22,6 +22,9 @@ cargo xtask COMMAND
                 a few seconds each on one core, and as many at once as there are cores
   days [SEEDS]  a day of each dialect in virtual time under faults, so many seeds (20 unless said); half a minute each
   fuzz [SECONDS] [NAME…]  every fuzz target of that name, seeded from the corpus, a minute each unless said
+  crash [--rounds N] [--power-cuts N] [--seed S] [--careless FILE] [--debug]
+                the real gateway under load, ended by kill -9 (1000 rounds unless said) and by power cuts (100): nothing
+                acknowledged is lost; half an hour; the table goes to stdout and to target/crash
   bench [WHAT]  figures beside yardsticks: parse, gateway, latency, store, or all; builds a release first
   lab build     builds the Asterisk root, once, into the cache (about a minute, 100 MB of packages)
   lab start     starts that Asterisk on this machine's loopback and leaves it running, to try things by hand
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         ["days", seeds] => days(seeds),
         ["fuzz"] => fuzz::everything("60", &[]),
         ["fuzz", seconds, names @ ..] => fuzz::everything(seconds, names),
+        ["crash", options @ ..] => crash(options),
         ["bench"] => bench("all"),
         ["bench", what] => bench(what),
         ["lab", "build"] => lab::build().map(|()| true),
@@ -87,7 +91,7 @@ fn check() -> Result<bool> {
     step("clippy");
     let clippy = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
     succeed(cargo(&clippy), "mend what clippy names above")?;
-    let scenarios = ["clippy", "--test", "e2e", "--quiet", "--", "-D", "warnings"]; // no part of `--all-targets`
+    let scenarios = ["clippy", "--test", "e2e", "--test", "crash", "--quiet", "--", "-D", "warnings"]; // no part of `--all-targets`
     succeed(cargo(&scenarios), "mend what clippy names above")?;
     step("tests and tidy, without the lab");
     let count = tests::run(&["test", "--workspace", "--no-fail-fast"])?;
@@ -114,6 +118,18 @@ fn days(seeds: &str) -> Result<bool> {
     let mut days = cargo(&["test", "--package", "lamplighter", "--test", "day", "--", "--nocapture"]);
     days.env("LAMPLIGHTER_DAYS", seeds);
     succeed(days, "the seed printed above is the day that failed; days run from seed 1 on")?;
+    Ok(true)
+}
+
+fn crash(options: &[&str]) -> Result<bool> {
+    let profile: &[&str] = if options.contains(&"--debug") { &[] } else { &["--release"] };
+    let packages = ["--package", "lamplighter", "--package", "crash"];
+    step("build");
+    succeed(cargo(&[&["build"], profile, &packages].concat()), "mend what cargo names above")?;
+    step("crash campaign");
+    let options: Vec<&str> = options.iter().copied().filter(|option| *option != "--debug").collect();
+    let run = [&["run", "--quiet", "--package", "crash"], profile, &["--"], &options].concat();
+    succeed(cargo(&run), "the table above says how to repeat a failed round")?;
     Ok(true)
 }
 

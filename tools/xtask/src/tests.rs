@@ -40,6 +40,9 @@ pub(crate) fn everything() -> Result<bool> {
     step("workspace tests and tidy");
     let mut sum = run(&["test", "--workspace", "--no-fail-fast"])?;
 
+    step("kills and power cuts");
+    sum.add(run(&["test", "--test", "crash"])?);
+
     step("scenarios on a real Asterisk");
     let lab = fit.and_then(|()| lab::ensure());
     let unmet = match lab {
