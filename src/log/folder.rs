@@ -9,6 +9,10 @@
 //! reserved            no seq above this one was ever given out (durable before one is)
 //! flushed             the last acknowledged seq (survives the process, not the power)
 //! quarantine/FIRST/   a damaged epoch as it was found
+//! untold              what is missing and was not said durably yet
+//! doubt               the time that is believed while the wall clock is doubted
+//! identity.copy       the identity once more, with a checksum
+//! ballast             nothing: room to go on with where others fill the partition
 //! cursors/ checkpoint see those modules
 //! ```
 //!
@@ -19,10 +23,12 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::event::Seq;
+use crate::event::{LogGapEvent, Seq};
 use crate::limits::LOG_QUARANTINE_EPOCHS_MAX;
+use crate::log::age::DoubtNote;
 use crate::log::{StoreError, small_file};
 
 const FORMAT: &str = "lamplighter log 1\n";
@@ -72,20 +78,74 @@ impl Folder {
         &self.root
     }
 
-    /// The log's own name, made on the first start.
+    /// The log's own name, made on the first start. A damaged one is mended from its copy.
     pub(super) fn identity(&self) -> Result<String, StoreError> {
         let path = self.root.join("identity");
         let disk = |e: io::Error| StoreError::disk(&path, "reading the log's identity", e);
         let found = small_file::read(&path, 64).map_err(disk)?;
         let text = found.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-        if text.trim_end().len() == 16 && text.trim_end().bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Ok(text.trim_end().to_owned());
+        let copy = small_file::read(&self.root.join("identity.copy"), 64).map_err(disk)?.unwrap_or_default();
+        let copy = small_file::read_checked_line(&copy).filter(|copy| is_identity(copy));
+        let known = copy.or_else(|| Some(text.trim_end()).filter(|text| is_identity(text))).map(str::to_owned);
+        if found.is_some() && known.as_deref() != Some(text.trim_end()) {
+            let becomes = if copy.is_some() { "its copy counts" } else { "events get a new one from here on" };
+            tracing::error!("{}: expected 16 hexadecimal digits as once made, found others; {becomes}", path.display());
         }
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(|e| disk(io::Error::other(e)))?;
-        let made = format!("{:016x}", u64::from_be_bytes(random));
-        small_file::replace(&path, format!("{made}\n").as_bytes()).map_err(disk)?;
-        Ok(made)
+        let name = match known {
+            Some(known) => known,
+            None => {
+                let mut random = [0; 8];
+                getrandom::fill(&mut random).map_err(|e| disk(io::Error::other(e)))?;
+                format!("{:016x}", u64::from_be_bytes(random))
+            }
+        };
+        if name != text.trim_end() || copy.is_none() {
+            self.write_identity(&name).map_err(disk)?;
+        }
+        Ok(name)
+    }
+
+    pub(super) fn write_identity(&self, name: &str) -> io::Result<()> {
+        small_file::replace(&self.root.join("identity.copy"), &small_file::checked_line(name))?;
+        small_file::replace(&self.root.join("identity"), format!("{name}\n").as_bytes())
+    }
+
+    // ---- notes ----
+
+    /// What is missing and was not said durably when the process ended.
+    pub(super) fn untold(&self) -> Vec<LogGapEvent> {
+        let bytes =
+            small_file::read(&self.root.join("untold"), SMALL_FILE_BYTES_MAX).ok().flatten().unwrap_or_default();
+        small_file::read_checked_line(&bytes).and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default()
+    }
+
+    pub(super) fn write_untold(&self, untold: &[LogGapEvent]) -> io::Result<()> {
+        let path = self.root.join("untold");
+        match untold {
+            [] => small_file::remove(&path),
+            untold => {
+                let line = serde_json::to_string(untold).map_err(io::Error::other)?;
+                small_file::replace(&path, &small_file::checked_line(&line))
+            }
+        }
+    }
+
+    pub(super) fn doubt(&self) -> Option<DoubtNote> {
+        let bytes = small_file::read(&self.root.join("doubt"), 64).ok()??;
+        let (believed, proven) = small_file::read_checked_line(&bytes)?.split_once(' ')?;
+        let proven = Duration::from_secs(proven.parse().ok()?);
+        Some(DoubtNote { believed: Timestamp(believed.parse().ok()?), proven })
+    }
+
+    pub(super) fn write_doubt(&self, note: Option<DoubtNote>) -> io::Result<()> {
+        let path = self.root.join("doubt");
+        match note {
+            None => small_file::remove(&path),
+            Some(DoubtNote { believed, proven }) => {
+                let line = format!("{} {}", believed.0, proven.as_secs());
+                small_file::replace(&path, &small_file::checked_line(&line))
+            }
+        }
     }
 
     // ---- seqs ----
@@ -164,6 +224,31 @@ impl Folder {
         kept.iter().rev().skip(LOG_QUARANTINE_EPOCHS_MAX).try_for_each(|old| remove_folder(old))
     }
 
+    /// Damaged epochs that are kept aside, by their names, and their bytes on disk.
+    pub(super) fn quarantined(&self) -> Vec<(String, u64)> {
+        let Ok(items) = fs::read_dir(self.root.join("quarantine")) else { return Vec::new() };
+        let mut kept: Vec<_> = items
+            .flatten()
+            .map(|item| (item.file_name().to_string_lossy().into_owned(), disk_bytes(&item.path())))
+            .collect();
+        kept.sort();
+        kept
+    }
+
+    /// Evidence gives way before entries do.
+    pub(super) fn clear_quarantine(&self) -> bool {
+        let kept = self.quarantined();
+        if kept.is_empty() {
+            return false;
+        }
+        tracing::warn!(
+            "log {}: the disk is short; {} damaged epochs kept aside are removed",
+            self.root.display(),
+            kept.len()
+        );
+        kept.iter().all(|(name, _)| remove_folder(&self.root.join("quarantine").join(name)).is_ok())
+    }
+
     /// Damage is only looked for where the disk can be written: sled fails to open on a full one too.
     pub(super) fn probe(&self) -> io::Result<()> {
         let path = self.root.join("probe");
@@ -233,17 +318,26 @@ impl Seal {
     }
 }
 
+fn is_identity(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Only what says a later format is refused; a damaged file says nothing.
 fn check_format(root: &Path) -> Result<(), StoreError> {
     let path = root.join("format");
     let disk = |e: io::Error| StoreError::disk(&path, "reading its format", e);
-    match small_file::read(&path, 64).map_err(disk)? {
-        None => small_file::replace(&path, FORMAT.as_bytes()).map_err(disk),
-        Some(found) if found == FORMAT.as_bytes() => Ok(()),
-        Some(found) => {
-            let found = String::from_utf8_lossy(&found).trim_end().to_owned();
-            Err(StoreError::Format { path, expected: FORMAT.trim_end(), found })
-        }
+    let found = small_file::read(&path, 64).map_err(disk)?;
+    if found.as_deref() == Some(FORMAT.as_bytes()) {
+        return Ok(());
     }
+    if let Some(found) = &found {
+        let found = String::from_utf8_lossy(found).trim_end().to_owned();
+        if found.strip_prefix("lamplighter log ").is_some_and(|version| version.parse::<u32>().is_ok_and(|it| it > 1)) {
+            return Err(StoreError::Format { path, expected: FORMAT.trim_end(), found });
+        }
+        tracing::error!("{}: expected {FORMAT:?}, found {found:?}; it is damaged, and written again", path.display());
+    }
+    small_file::replace(&path, FORMAT.as_bytes()).map_err(disk)
 }
 
 pub(super) fn remove_folder(path: &Path) -> io::Result<()> {

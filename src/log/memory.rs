@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::event::{LogGapEvent, Seq};
+use crate::log::age::DoubtNote;
 use crate::log::record::{Entry, Logged};
-use crate::log::retention::EpochFacts;
+use crate::log::retention::{EpochFacts, Room};
 use crate::log::{Answer, Committed, EntryStore, ReadEntries, ReadError, Reader, StoreError};
 
 #[derive(Clone, Debug)]
@@ -24,6 +25,10 @@ struct Shared {
     entries_per_epoch: usize,
     fault: Option<String>,
     losses: Vec<LogGapEvent>,
+    /// Bytes of the pretended partition that are not others', and its floor.
+    partition: Option<(u64, u64)>,
+    passes_floor: bool,
+    doubt: Option<DoubtNote>,
 }
 
 impl MemoryStore {
@@ -35,6 +40,9 @@ impl MemoryStore {
             entries_per_epoch,
             fault: None,
             losses: Vec::new(),
+            partition: None,
+            passes_floor: false,
+            doubt: None,
         };
         Self { shared: Arc::new(Mutex::new(shared)) }
     }
@@ -54,8 +62,21 @@ impl MemoryStore {
         self.lock().losses.push(loss);
     }
 
+    /// From here on the log lies on a partition where others leave it so many bytes, of which the floor stays free.
+    pub fn on_partition(&self, bytes: u64, floor: u64) {
+        self.lock().partition = Some((bytes, floor));
+    }
+
     fn lock(&self) -> MutexGuard<'_, Shared> {
         lock(&self.shared)
+    }
+}
+
+impl Shared {
+    fn room(&self) -> Room {
+        let taken: u64 = self.epochs.iter().map(|epoch| bytes(epoch)).sum();
+        let of = |(whole, floor): (u64, u64)| Room { free: whole.saturating_sub(taken), floor };
+        self.partition.map_or(Room::UNKNOWN, of)
     }
 }
 
@@ -73,6 +94,10 @@ impl EntryStore for MemoryStore {
             return Err(StoreError::disk("in memory", "storing entries", fault));
         }
         let full = shared.epochs.back().is_none_or(|epoch| epoch.len() >= shared.entries_per_epoch);
+        let passes = std::mem::take(&mut shared.passes_floor);
+        if full && shared.room().is_below_floor() && !passes {
+            return Err(StoreError::Full { path: "in memory".into(), room: shared.room() });
+        }
         if full {
             shared.epochs.push_back(Vec::new());
         }
@@ -114,6 +139,22 @@ impl EntryStore for MemoryStore {
     }
 
     fn rest(&mut self) {}
+
+    fn room(&self) -> Room {
+        self.lock().room()
+    }
+
+    fn pass_floor(&mut self) {
+        self.lock().passes_floor = true;
+    }
+
+    fn doubt(&self) -> Option<DoubtNote> {
+        self.lock().doubt
+    }
+
+    fn note_doubt(&mut self, note: Option<DoubtNote>) {
+        self.lock().doubt = note;
+    }
 
     fn reader(&self) -> Reader {
         Reader(self.shared.clone())
