@@ -346,6 +346,8 @@ pub const LOG_CLOCK_DOUBT: Duration = Duration::from_secs(24 * 3600);
 pub const LOG_BALLAST_BYTES: u64 = 8 * 1024 * 1024;
 /// Down to this the log gives way to others that fill its partition; below it only by what every consumer has read.
 pub const LOG_DISK_KEPT_BYTES: u64 = 16 * 1024 * 1024;
+/// Bytes on disk for one of an entry's; `log compact` writes an epoch anew that takes more.
+pub const LOG_COMPACT_FACTOR: u64 = 4;
 /// How often a log that waits for room looks for it.
 pub const LOG_FULL_RETRY: Duration = Duration::from_millis(500);
 /// Bytes of a consumer's name; a longer one is refused.

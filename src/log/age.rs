@@ -53,8 +53,9 @@ pub enum ClockNews {
     Believed,
 }
 
+/// Keeps both clocks apart, and what each epoch's age follows.
 #[derive(Debug)]
-pub(super) struct Ages {
+pub struct Ages {
     at: Instant,
     believed: Option<Timestamp>,
     doubt: Option<Doubt>,
@@ -74,7 +75,7 @@ struct Doubt {
 const NOTE_EVERY: Duration = Duration::from_secs(3600);
 
 impl Ages {
-    pub(super) fn start(now: Instant, epochs: &[EpochFacts], note: Option<DoubtNote>) -> Self {
+    pub fn start(now: Instant, epochs: &[EpochFacts], note: Option<DoubtNote>) -> Self {
         let newest = epochs.iter().filter_map(|epoch| epoch.newest).max();
         let doubt = note.map(|note| Doubt { pace: None, before: note.proven, noted: note.proven });
         let seen = epochs.iter().map(|epoch| (epoch.first, (epoch.last, None))).collect();
@@ -82,7 +83,7 @@ impl Ages {
     }
 
     /// Takes both clocks and the epochs as they are.
-    pub(super) fn handle_reading(&mut self, reading: Reading, epochs: &[EpochFacts]) -> Option<ClockNews> {
+    pub fn handle_reading(&mut self, reading: Reading, epochs: &[EpochFacts]) -> Option<ClockNews> {
         self.note_growth(reading.now, epochs);
         let expected = self.believed.map(|believed| believed.plus(reading.now.saturating_duration_since(self.at)));
         self.at = reading.now;
@@ -130,7 +131,7 @@ impl Ages {
     }
 
     /// Time since the epoch's newest entry was received; `None` where nothing tells.
-    pub(super) fn of(&self, epoch: &EpochFacts) -> Option<Duration> {
+    pub fn of(&self, epoch: &EpochFacts) -> Option<Duration> {
         if let Some((_, Some(grown))) = self.seen.get(&epoch.first) {
             return Some(self.at.saturating_duration_since(*grown));
         }

@@ -74,6 +74,24 @@ impl Folder {
         Ok((folder, FolderLock { _file: lock }))
     }
 
+    /// A log that is there, for who only looks.
+    pub(super) fn look(root: &Path) -> io::Result<Self> {
+        fs::metadata(root.join("epochs"))?;
+        // Without a file `flushed` any other that holds no seq reads as none.
+        let flushed = File::open(root.join("flushed")).or_else(|_| File::open(root.join("format")))?;
+        Ok(Self { root: root.to_owned(), flushed })
+    }
+
+    /// The log's own name, where it is known.
+    pub(super) fn known_identity(&self) -> Option<String> {
+        let copy = small_file::read(&self.root.join("identity.copy"), 64).ok().flatten().unwrap_or_default();
+        let copy = small_file::read_checked_line(&copy).filter(|copy| is_identity(copy)).map(str::to_owned);
+        copy.or_else(|| {
+            let text = String::from_utf8(small_file::read(&self.root.join("identity"), 64).ok()??).ok()?;
+            Some(text.trim_end().to_owned()).filter(|text| is_identity(text))
+        })
+    }
+
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
@@ -348,7 +366,7 @@ pub(super) fn remove_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Bytes the files below take on disk; what cannot be read counts as nothing.
-fn disk_bytes(path: &Path) -> u64 {
+pub(super) fn disk_bytes(path: &Path) -> u64 {
     let Ok(items) = fs::read_dir(path) else { return 0 };
     let bytes_of = |item: fs::DirEntry| match item.metadata() {
         Ok(metadata) if metadata.is_dir() => disk_bytes(&item.path()),

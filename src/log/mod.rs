@@ -14,6 +14,7 @@ pub mod checkpoint;
 pub mod consumer;
 pub mod cursor;
 pub mod driver;
+pub mod export;
 mod folder;
 pub mod memory;
 mod pack;

@@ -25,8 +25,10 @@
 //! A failed commit: the epoch is left behind and the next try goes to a fresh one, since nobody can know what a failed
 //! sync left on disk; of the old epoch only what was acknowledged counts.
 
+mod compact;
 mod epoch;
 mod mend;
+pub mod survey;
 
 use std::collections::BTreeMap;
 use std::path::Path;

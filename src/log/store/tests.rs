@@ -146,6 +146,27 @@ fn a_reader_that_outlives_the_store_is_told() {
     Store::open(folder.path()).unwrap();
 }
 
+/// A whole small log as version 1 of the record wrote it; never written again, or it would prove nothing.
+#[test]
+fn a_log_folder_of_version_1_opens_and_reads_exactly() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/log");
+    let folder = folder();
+    copy_folder(&corpus.join("v1"), folder.path());
+    let mut store = Store::open(folder.path()).unwrap();
+    assert_eq!(store.identity(), "0123456789abcdef");
+    let identity = crate::log::record::Identity { gateway: "corpus".into(), log: store.identity().to_owned() };
+    let mut lines = Vec::new();
+    for entry in read_all(&store.reader(), 0) {
+        identity.write_cloudevent(&entry, &mut lines);
+        lines.push(b'\n');
+    }
+    assert_eq!(String::from_utf8(lines).unwrap(), fs::read_to_string(corpus.join("v1.jsonl")).unwrap());
+    assert_eq!((store.last(), store.epochs().len()), (Seq(9), 2));
+    assert!(store.losses().is_empty());
+    fill(&mut store, 10, 12, 10, 3);
+    assert_eq!(store.last(), Seq(12), "and it goes on");
+}
+
 #[test]
 fn a_second_process_is_refused_in_one_line() {
     let folder = folder();
