@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, Instant, Timestamp};
@@ -165,7 +165,9 @@ pub fn spawn(
         stored: (0, 0),
     };
     keeper.note_size();
+    let attention = keeper.store.attention();
     let sequencer = Sequencer {
+        attention,
         store: Desk::open(keeper, committing),
         clock: settings.clock,
         commit_interval: settings.commit_interval,
@@ -370,6 +372,8 @@ struct Sequencer<S> {
     commit_interval: Duration,
     stats: LogStats,
     channels: LogChannels,
+    /// Somebody found losses in what he read.
+    attention: Arc<Notify>,
     last: Seq,
     /// Sequenced, and not yet at the store.
     waiting: VecDeque<Logged>,
@@ -398,6 +402,7 @@ enum Wake {
     Events,
     NoMoreEvents,
     Done(Option<Done>),
+    Losses,
     Timer,
 }
 
@@ -416,6 +421,7 @@ impl<S: EntryStore> Sequencer<S> {
                     self.fail("the store's thread is gone; the log stops, restart the gateway");
                     return;
                 }
+                Wake::Losses => self.look_due = self.clock.now(),
                 Wake::Timer => {}
             }
             self.hand_in(!open);
@@ -437,6 +443,7 @@ impl<S: EntryStore> Sequencer<S> {
                 0 => Wake::NoMoreEvents,
                 _ => Wake::Events,
             },
+            () = self.attention.notified() => Wake::Losses,
             () = tokio::time::sleep_until(timer) => Wake::Timer,
         }
     }

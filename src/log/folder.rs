@@ -23,6 +23,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -33,6 +34,9 @@ use crate::log::{StoreError, small_file};
 
 const FORMAT: &str = "lamplighter log 1\n";
 const SMALL_FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// A process that ends lets go of its lock a moment later.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// What sled may want to write before it can as much as open an epoch.
 const PROBE_BYTES: usize = 1024 * 1024;
 
@@ -64,7 +68,14 @@ impl Folder {
             fs::create_dir_all(root.join(folder)).map_err(disk("making its folders"))?;
         }
         let lock = File::create(root.join("lock")).map_err(disk("making its lock"))?;
-        lock.try_lock().map_err(|_| StoreError::Locked { path: root.to_owned() })?;
+        let mut tries = 0;
+        while lock.try_lock().is_err() {
+            tries += 1;
+            if tries > LOCK_TRIES {
+                return Err(StoreError::Locked { path: root.to_owned() });
+            }
+            thread::sleep(LOCK_PAUSE);
+        }
         check_format(root)?;
         let mut options = fs::OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);

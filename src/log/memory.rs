@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use crate::event::{LogGapEvent, Seq};
 use crate::log::age::DoubtNote;
 use crate::log::record::{Entry, Logged};
@@ -29,6 +31,7 @@ struct Shared {
     partition: Option<(u64, u64)>,
     passes_floor: bool,
     doubt: Option<DoubtNote>,
+    attention: Arc<Notify>,
 }
 
 impl MemoryStore {
@@ -43,6 +46,7 @@ impl MemoryStore {
             partition: None,
             passes_floor: false,
             doubt: None,
+            attention: Arc::default(),
         };
         Self { shared: Arc::new(Mutex::new(shared)) }
     }
@@ -59,7 +63,9 @@ impl MemoryStore {
 
     /// Pretends that entries were found missing.
     pub fn report_loss(&self, loss: LogGapEvent) {
-        self.lock().losses.push(loss);
+        let mut shared = self.lock();
+        shared.losses.push(loss);
+        shared.attention.notify_one();
     }
 
     /// From here on the log lies on a partition where others leave it so many bytes, of which the floor stays free.
@@ -136,6 +142,10 @@ impl EntryStore for MemoryStore {
 
     fn losses(&mut self) -> Vec<LogGapEvent> {
         std::mem::take(&mut self.lock().losses)
+    }
+
+    fn attention(&self) -> Arc<Notify> {
+        Arc::clone(&self.lock().attention)
     }
 
     fn rest(&mut self) {}

@@ -28,6 +28,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use crate::event::{LogGapEvent, Seq};
 use crate::log::age::DoubtNote;
 use crate::log::record::{Entry, Logged};
@@ -56,6 +58,9 @@ pub trait EntryStore: Send + 'static {
     /// Entries found missing since this was last asked, each to be told once as `log.lost`. Until a batch with that is
     /// committed they count as untold, and come back after a restart.
     fn losses(&mut self) -> Vec<LogGapEvent>;
+
+    /// Told where losses were found while somebody read, so that they need not wait for the next batch.
+    fn attention(&self) -> Arc<Notify>;
 
     /// Once a minute: lets go of what is only held to make the next read quick, makes again what was given up.
     fn rest(&mut self);

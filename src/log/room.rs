@@ -29,8 +29,14 @@ pub(super) struct Partition {
     ballast_bytes: u64,
 }
 
+const FULL_BELOW_BYTES: u64 = 1 << 20;
 const FLOOR_PART: u64 = 8;
 const BALLAST_PART: u64 = 16;
+
+/// So little is free that sled would not open what is there, and could spoil it by trying.
+pub(super) fn is_full(folder: &Path) -> bool {
+    statvfs(folder).is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) < FULL_BELOW_BYTES)
+}
 
 impl Partition {
     /// Without a floor: what is free is known, nothing is kept free.

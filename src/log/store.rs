@@ -35,6 +35,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use tokio::sync::Notify;
+
 use self::epoch::{Epoch, SCAN_BYTES_MAX, Scan, guarded, quietly};
 use crate::clock::Timestamp;
 use crate::event::{LogGapEvent, Seq};
@@ -85,6 +87,7 @@ struct Shelf {
     /// Copies of sealed epochs, the last read one last. Locked while an epoch is opened, repaired or removed.
     copies: Mutex<Vec<(Seq, Arc<Records>)>>,
     losses: Mutex<Losses>,
+    attention: Arc<Notify>,
 }
 
 /// What was found missing.
@@ -130,6 +133,7 @@ impl Store {
             closed: AtomicBool::new(false),
             copies: Mutex::new(Vec::new()),
             losses: Mutex::new(Losses { new: untold.clone(), untold }),
+            attention: Arc::default(),
             folder,
         };
         let mut store = Self {
@@ -172,7 +176,8 @@ impl Store {
         let mut scan = shelf.scan(first, flushed, flushed.max(self.reserved));
         let found = scan.records.last().unwrap_or(Seq(first.0 - 1));
         let certain = found.max(flushed);
-        let whole = scan.records.gaps(first, certain).is_empty();
+        let unbroken = scan.records.gaps(first, certain).first().map_or(certain, |gap| Seq(gap.0.0 - 1));
+        let whole = unbroken == certain;
         match &scan.fault {
             None if whole => return self.go_on(first, scan).map(|()| found),
             Some(_) if certain < first && shelf.folder.raw(first, SCAN_BYTES_MAX).iter().all(|byte| *byte == 0) => {
@@ -184,13 +189,14 @@ impl Store {
         let through = certain.max(self.reserved);
         match shelf.repair(first, certain, through, &mut scan, &[]) {
             Ok(()) => Ok(through),
-            // The disk is full, so sled does not open, but every entry is there.
-            Err(error) if whole => {
-                tracing::warn!("{error}; read without sled, {found} is the last entry");
-                let seal = Seal { last: found, newest: scan.records.newest(), gaps: Vec::new() };
+            // The disk is full, so sled does not open, but every acknowledged entry is there; what follows a gap never was.
+            Err(error) if unbroken >= flushed.max(first) => {
+                tracing::warn!("{error}; read without sled, {unbroken} is the last entry");
+                scan.records.truncate(unbroken);
+                let seal = Seal { last: unbroken, newest: scan.records.newest(), gaps: Vec::new() };
                 let bytes_on_disk = shelf.folder.bytes_of(first);
                 shelf.epochs().insert(first, Shelved::Sealed { seal, bytes_on_disk });
-                Ok(found)
+                Ok(unbroken)
             }
             Err(error) => Err(error),
         }
@@ -355,6 +361,10 @@ impl EntryStore for Store {
 
     fn losses(&mut self) -> Vec<LogGapEvent> {
         std::mem::take(&mut lock(&self.shelf.losses).new)
+    }
+
+    fn attention(&self) -> Arc<Notify> {
+        Arc::clone(&self.shelf.attention)
     }
 
     fn rest(&mut self) {

@@ -295,9 +295,13 @@ async fn a_store_without_room_is_relieved_first_and_told_about_afterwards() {
 async fn a_loss_found_by_the_store_becomes_an_event() {
     let store = MemoryStore::new(10);
     let mut bench = Bench::in_memory(&store);
-    store.report_loss(LogGapEvent { from: Seq(3), to: Seq(4), reason: "damaged on disk".into() });
     bench.submit("a").await;
+    bench.flushed_to(1).await;
+    let clock = Clock::system();
+    let found = clock.now();
+    store.report_loss(LogGapEvent { from: Seq(3), to: Seq(4), reason: "damaged on disk".into() });
     bench.flushed_to(2).await;
+    assert!(clock.now() - found < Duration::from_secs(1), "it does not wait for the next event");
     let kinds = kinds(&store.reader());
     assert_eq!(kinds.iter().filter(|kind| *kind == "log.lost").count(), 1, "{kinds:?}");
     bench.stop().await;
@@ -344,6 +348,10 @@ impl EntryStore for Slow {
 
     fn losses(&mut self) -> Vec<LogGapEvent> {
         self.store.losses()
+    }
+
+    fn attention(&self) -> Arc<Notify> {
+        self.store.attention()
     }
 
     fn rest(&mut self) {}

@@ -14,7 +14,7 @@ use crate::limits::LOG_BATCH_ENTRIES_MAX;
 use crate::log::folder::{Seal, remove_folder};
 use crate::log::pack::Records;
 use crate::log::record::Entry;
-use crate::log::{StoreError, small_file};
+use crate::log::{StoreError, room, small_file};
 
 impl Shelf {
     /// Reads an epoch through sled, and where that is not everything up to `expected`, around it up to `through`. sled
@@ -22,14 +22,24 @@ impl Shelf {
     pub(super) fn scan(&self, first: Seq, expected: Seq, through: Seq) -> Scan {
         let path = self.folder.epoch(first);
         let raw = self.folder.raw(first, SCAN_BYTES_MAX);
+        if room::is_full(self.folder.root()) {
+            let mut records = Records::default();
+            records.add_found_in(&raw, first, through);
+            if records.gaps(first, expected).is_empty() {
+                return Scan { records, fault: Some("its partition is full".to_owned()), epoch: None };
+            }
+        }
         let mut scan = Scan::of(path.clone());
         let reached = scan.records.last().unwrap_or(Seq(0)).max(expected);
         if scan.fault.is_some() || !scan.records.gaps(first, reached).is_empty() {
             scan.records.add_found_in(&raw, first, through);
             scan.epoch = None;
             scan.fault.get_or_insert_with(|| "sled does not find every entry".to_owned());
+            let db = path.join("db");
+            // In place where there is no room for a second file: its blocks are there.
+            let put_back = || small_file::replace(&db, &raw).or_else(|_| small_file::overwrite(&db, &raw));
             if !raw.is_empty()
-                && let Err(e) = small_file::replace(&path.join("db"), &raw)
+                && let Err(e) = put_back()
             {
                 tracing::debug!("log epoch {first}: its file could not be put back as it was found ({e})");
             }
@@ -80,6 +90,7 @@ impl Shelf {
         let mut losses = lock(&self.losses);
         losses.untold.extend(missing.iter().cloned());
         losses.new.extend(missing);
+        self.attention.notify_one();
         self.folder.write_untold(&losses.untold)
     }
 

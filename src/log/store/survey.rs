@@ -88,7 +88,8 @@ impl Survey {
             let sealed = self.folder.seal(first);
             let next = self.firsts.iter().find(|other| **other > first).map(|next| Seq(next.0 - 1));
             let certain = next.or(sealed.as_ref().map(|seal| seal.last)).unwrap_or_else(|| self.folder.flushed());
-            let (mut records, fault) = self.read(first, certain).map_err(disk)?;
+            let known = sealed.as_ref().map(|seal| seal.gaps.clone()).unwrap_or_default();
+            let (mut records, fault) = self.read(first, certain, &known).map_err(disk)?;
             if !self.folder.epoch(first).exists() && !self.folder.beside(first, "seal").exists() {
                 return Ok(None);
             }
@@ -112,20 +113,20 @@ impl Survey {
                 // sled's own files are in motion too; what was acknowledged is what counts.
                 fault: fault.filter(|_| !moving || !gaps.is_empty()),
                 gaps,
-                known: sealed.map(|seal| seal.gaps).unwrap_or_default(),
+                known,
             };
             return Ok(Some((surveyed, records.into_entries())));
         }
     }
 
     /// A copy, with sled's own files, without them, and around sled.
-    fn read(&self, first: Seq, certain: Seq) -> io::Result<(Records, Option<String>)> {
+    fn read(&self, first: Seq, certain: Seq, known: &[(Seq, Seq)]) -> io::Result<(Records, Option<String>)> {
         let (epoch, copy) = (self.folder.epoch(first), self.scratch.0.join("epoch"));
         let raw = self.folder.raw(first, SCAN_BYTES_MAX);
         copy_files(&epoch, &copy)?;
         let mut scan = Scan::of(copy.clone());
         scan.epoch = None;
-        let whole = |records: &Records| certain < first || records.gaps(first, certain).is_empty();
+        let whole = |records: &Records| certain < first || records.gaps(first, certain) == known;
         if scan.fault.is_some() || !whole(&scan.records) {
             remove_folder(&copy)?;
             fs::create_dir_all(copy.join("blobs"))?;
