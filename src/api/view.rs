@@ -179,6 +179,8 @@ impl View {
     #[must_use]
     pub fn with_keeper(mut self, keeper: Keeper) -> Self {
         self.keeper = Some(keeper);
+        // A start that had to fold a long log spares that to the next one.
+        self.kept = Seq(0);
         self
     }
 

@@ -243,8 +243,8 @@ impl Folder {
     pub(super) fn quarantine(&self, first: Seq) -> io::Result<()> {
         let quarantine = self.root.join("quarantine");
         let place = quarantine.join(format!("{:020}", first.0));
-        remove_folder(&place)?;
         if self.epoch(first).exists() {
+            remove_folder(&place)?;
             fs::rename(self.epoch(first), &place)?;
         }
         let mut kept =

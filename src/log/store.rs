@@ -515,7 +515,9 @@ impl Shelf {
         let mut scan = self.scan(first, seal.last, seal.last);
         scan.records.truncate(seal.last);
         let whole = scan.records.gaps(first, seal.last) == seal.gaps;
-        if !whole || scan.fault.is_some() {
+        // Of one that is lost altogether there is nothing left to be damaged.
+        let lost_before = whole && scan.records.len() == 0 && !self.folder.epoch(first).exists();
+        if (!whole || scan.fault.is_some()) && !lost_before {
             match self.repair(first, seal.last, seal.last, &mut scan, &seal.gaps) {
                 Err(e) if !whole => return Err(ReadError::Unreadable { found: e.to_string() }),
                 _ => {} // whole, whatever sled says

@@ -127,7 +127,9 @@ impl Survey {
         let mut scan = Scan::of(copy.clone());
         scan.epoch = None;
         let whole = |records: &Records| certain < first || records.gaps(first, certain) == known;
-        if scan.fault.is_some() || !whole(&scan.records) {
+        if whole(&scan.records) && !epoch.exists() {
+            scan.fault = None; // lost altogether, and told
+        } else if scan.fault.is_some() || !whole(&scan.records) {
             remove_folder(&copy)?;
             fs::create_dir_all(copy.join("blobs"))?;
             if !raw.is_empty() {

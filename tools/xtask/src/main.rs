@@ -18,8 +18,10 @@ cargo xtask COMMAND
                 Asterisk; the last line says `N passed, N failed, N skipped`
   sim [SEEDS]   the virtual office under faults, so many seeds (500 unless said), an hour of its time each; minutes to hours
   days [SEEDS]  a day of each dialect in virtual time under faults, so many seeds (20 unless said); half a minute each
+  damage [ROUNDS]   one file of a data folder flipped, zeroed or cut, so many times (500 unless said); a second each
+  backlog [EPOCHS]  start and memory with so many epochs of 2 MiB in the log (1000 unless said); minutes, disk for it
   fuzz [SECONDS] [NAME…]  every fuzz target of that name, seeded from the corpus, a minute each unless said
-  bench [WHAT]  figures beside yardsticks: parse, gateway, latency, store, or all; builds a release first
+  bench [WHAT]  figures beside yardsticks: parse, gateway, latency, store, commit, or all; builds a release first
   lab build     builds the Asterisk root, once, into the cache (about a minute, 100 MB of packages)
   lab start     starts that Asterisk on this machine's loopback and leaves it running, to try things by hand
   lab stop      ends it
@@ -46,6 +48,10 @@ fn main() -> ExitCode {
         ["sim", seeds] => simulate(seeds),
         ["days"] => days("20"),
         ["days", seeds] => days(seeds),
+        ["damage"] => campaign("a_corrupt_record", "LAMPLIGHTER_DAMAGE_ROUNDS", "500"),
+        ["damage", rounds] => campaign("a_corrupt_record", "LAMPLIGHTER_DAMAGE_ROUNDS", rounds),
+        ["backlog"] => campaign("a_backlog_of_any_length", "LAMPLIGHTER_BACKLOG_EPOCHS", "1000"),
+        ["backlog", epochs] => campaign("a_backlog_of_any_length", "LAMPLIGHTER_BACKLOG_EPOCHS", epochs),
         ["fuzz"] => fuzz::everything("60", &[]),
         ["fuzz", seconds, names @ ..] => fuzz::everything(seconds, names),
         ["bench"] => bench("all"),
@@ -109,6 +115,18 @@ fn days(seeds: &str) -> Result<bool> {
     let mut days = cargo(&["test", "--package", "lamplighter", "--test", "day", "--", "--nocapture"]);
     days.env("LAMPLIGHTER_DAYS", seeds);
     succeed(days, "the seed printed above is the day that failed; days run from seed 1 on")?;
+    Ok(true)
+}
+
+/// The whole form of a test that is short otherwise.
+fn campaign(test: &str, variable: &str, rounds: &str) -> Result<bool> {
+    if rounds.parse::<u32>().is_err() {
+        bail!("expected a number, found `{rounds}`");
+    }
+    step(test);
+    let mut whole = cargo(&["test", "--package", "lamplighter", "--test", "faults", test, "--", "--nocapture"]);
+    whole.env(variable, rounds);
+    succeed(whole, "rounds run from seed 0 on; the one that failed is named above")?;
     Ok(true)
 }
 
