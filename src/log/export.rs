@@ -327,10 +327,10 @@ mod tests {
         Entry {
             seq: Seq(seq),
             at: Timestamp(1_800_000_000_000 + i64::try_from(seq).unwrap()),
-            clock_unset: seq % 5 == 0,
-            kind: Kind::from_name(if seq % 2 == 0 { "call.held" } else { "call.hologram" }),
-            link: (seq % 3 != 0).then(|| LinkId::new("front-desk")),
-            subject: (seq % 4 != 0).then(|| Box::from("\"0101\"\u{1}\u{e9}")),
+            clock_unset: seq.is_multiple_of(5),
+            kind: Kind::from_name(if seq.is_multiple_of(2) { "call.held" } else { "call.hologram" }),
+            link: (!seq.is_multiple_of(3)).then(|| LinkId::new("front-desk")),
+            subject: (!seq.is_multiple_of(4)).then(|| Box::from("\"0101\"\u{1}\u{e9}")),
             data: Box::from(&br#"{"device":"0101","native":{"Value":1.50}}"#[..]),
         }
     }
