@@ -5,6 +5,7 @@
 //! entry written before the clock was ever set says so ([`Clock::is_set`]).
 
 use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use tokio::time::Instant;
@@ -59,17 +60,25 @@ impl<'de> serde::Deserialize<'de> for Timestamp {
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     simulated: Option<(Timestamp, Instant)>,
+    /// Milliseconds by which somebody set a simulation's wall.
+    steps: Option<&'static AtomicI64>,
 }
 
 impl Clock {
     pub const fn system() -> Self {
-        Self { simulated: None }
+        Self { simulated: None, steps: None }
     }
 
     /// A wall that shows `origin` now and moves with tokio's clock, which a paused runtime moves by hand.
     #[allow(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn simulated(origin: Timestamp) -> Self {
-        Self { simulated: Some((origin, Instant::now())) }
+        Self { simulated: Some((origin, Instant::now())), steps: None }
+    }
+
+    /// The same wall, set forward or back by so many milliseconds while it runs.
+    #[must_use]
+    pub fn with_steps(self, steps: &'static AtomicI64) -> Self {
+        Self { steps: Some(steps), ..self }
     }
 
     #[allow(clippy::disallowed_methods, reason = "this is the one place")]
@@ -80,7 +89,10 @@ impl Clock {
     #[allow(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn timestamp(&self) -> Timestamp {
         match self.simulated {
-            Some((origin, start)) => origin.plus(Instant::now() - start),
+            Some((origin, start)) => {
+                let stepped = self.steps.map_or(0, |steps| steps.load(Ordering::Relaxed));
+                Timestamp(origin.plus(Instant::now() - start).0.saturating_add(stepped))
+            }
             None => match SystemTime::now().duration_since(UNIX_EPOCH) {
                 Ok(span) => Timestamp(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
                 Err(_) => Timestamp(0),

@@ -340,6 +340,18 @@ pub const LOG_EPOCHS_READ_MAX: usize = 2;
 pub const LOG_EPOCH_OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Damaged epochs kept aside for a person to look at; past it the oldest is removed.
 pub const LOG_QUARANTINE_EPOCHS_MAX: usize = 4;
+/// A wall clock that goes forward by more than this in one step is doubted: ages do not count by it.
+pub const LOG_CLOCK_STEP_MAX: Duration = Duration::from_secs(3600);
+/// Running time after which a doubted clock that kept its pace is believed.
+pub const LOG_CLOCK_DOUBT: Duration = Duration::from_secs(24 * 3600);
+/// A file that holds nothing; where the partition is full it is removed, so that the log can go on and make room.
+pub const LOG_BALLAST_BYTES: u64 = 8 * 1024 * 1024;
+/// Down to this the log gives way to others that fill its partition; below it only by what every consumer has read.
+pub const LOG_DISK_KEPT_BYTES: u64 = 16 * 1024 * 1024;
+/// Bytes on disk for one of an entry's; `log compact` writes an epoch anew that takes more.
+pub const LOG_COMPACT_FACTOR: u64 = 4;
+/// How often a log that waits for room looks for it.
+pub const LOG_FULL_RETRY: Duration = Duration::from_millis(500);
 /// Bytes of a consumer's name; a longer one is refused.
 pub const LOG_CONSUMER_NAME_BYTES_MAX: usize = 64;
 /// Payload of one epoch (a sled directory of its own); at it the next epoch begins.

@@ -625,7 +625,7 @@ fn open_log(config: &Config, world: &World, channels: LogChannels, stats: LogSta
         }
         Storage::Disk => {
             let folder = config.gateway.data_dir.join("log");
-            let store = Store::open(&folder)?;
+            let store = Store::open(&folder)?.with_floor(config.log.floor);
             let cursors =
                 Cursors::open(&folder).map_err(|error| StartError::Cursors { folder: folder.clone(), error })?;
             let reader = crate::log::EntryStore::reader(&store);

@@ -213,6 +213,22 @@ impl TokenFile {
         Ok(Self { data_dir: data_dir.to_owned(), seen: Mutex::new(Seen { stamp, tokens }) })
     }
 
+    /// As [`TokenFile::open`], but a damaged file lets nobody in until it is mended, and stops nothing else.
+    ///
+    /// # Errors
+    /// The file is there and the system does not read it.
+    pub fn open_anyway(data_dir: &Path) -> Result<Self, TokensError> {
+        let stamp = Stamp::of(data_dir);
+        match Self::open(data_dir) {
+            Err(error @ TokensError::Damaged { .. }) => {
+                tracing::error!("{error}; the API lets nobody in until it is removed and tokens are made anew");
+                let tokens = Arc::default();
+                Ok(Self { data_dir: data_dir.to_owned(), seen: Mutex::new(Seen { stamp, tokens }) })
+            }
+            opened => opened,
+        }
+    }
+
     /// The tokens as the file holds them; costs one `stat` where it did not change. A file that became
     /// unreadable leaves the tokens as they were, and is said once.
     pub fn tokens(&self) -> Arc<Tokens> {

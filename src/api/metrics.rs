@@ -58,6 +58,11 @@ struct WebhookLabel {
     webhook: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConsumerLabel {
+    consumer: String,
+}
+
 /// What is read at the moment of asking.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Gauges {
@@ -67,6 +72,12 @@ pub(super) struct Gauges {
     pub(super) log_bytes: u64,
     pub(super) log_unflushed: u64,
     pub(super) log_good: bool,
+    pub(super) log_commits: u64,
+    pub(super) log_commits_failed: u64,
+    pub(super) log_free_bytes: Option<u64>,
+    pub(super) log_offline_capacity_s: Option<u64>,
+    /// Named consumers and what each has not read.
+    pub(super) log_consumers: Vec<(String, u64)>,
     pub(super) stream_clients: usize,
     pub(super) lamps: usize,
     pub(super) lamps_ok: usize,
@@ -145,6 +156,15 @@ impl Gauges {
         gauge("log_bytes", "Bytes of the log on disk", self.log_bytes);
         gauge("log_unflushed_entries", "Entries sequenced and not flushed", self.log_unflushed);
         gauge("log_good", "1 while the log stores what it is given", u64::from(self.log_good));
+        gauge("log_commits_stored", "Group commits of this process", self.log_commits);
+        gauge("log_commits_failed", "Group commits that failed and were tried again", self.log_commits_failed);
+        if let Some(free) = self.log_free_bytes {
+            gauge("log_partition_free_bytes", "Room on the log's partition", free);
+        }
+        if let Some(capacity) = self.log_offline_capacity_s {
+            let help = "How long the log can take events without losing one that a consumer has not read";
+            gauge("log_offline_capacity_seconds", help, capacity);
+        }
         gauge("view_seq", "Newest entry that answers of the API contain", self.summary.seq.0);
         gauge("state_left_out", "Objects left out of the state at a bound", self.summary.left_out);
         gauge("stream_clients", "Clients of the event stream", self.stream_clients as u64);
@@ -179,6 +199,12 @@ impl Gauges {
             counter("uplink_lost", "Entries that were not sent and never will be", uplink.lost);
             counter("uplink_reconnects", "Connections to the broker that ended", uplink.reconnects);
         }
+        let lag = Family::<ConsumerLabel, Gauge>::default();
+        for (consumer, entries) in &self.log_consumers {
+            let label = ConsumerLabel { consumer: consumer.clone() };
+            lag.get_or_create(&label).set(i64::try_from(*entries).unwrap_or(i64::MAX));
+        }
+        registry.register("log_consumer_lag_entries", "Entries flushed that the consumer has not acknowledged", lag);
         let up = Family::<LinkLabel, Gauge>::default();
         let stale = Family::<LinkLabel, Gauge>::default();
         for (link, word, is_stale) in &self.summary.links {

@@ -61,6 +61,7 @@ use crate::link::driver::ServiceOrder;
 use crate::link::figures::LinkFigures;
 use crate::link::session::Abilities;
 use crate::log::record::{Entry, Identity};
+use crate::log::retention::Capacity;
 
 /// The flushed part of the log, as clients read it.
 pub trait LogReader: Send + Sync + 'static {
@@ -81,6 +82,14 @@ pub trait LogReader: Send + Sync + 'static {
     /// Entries that have a seq and are not flushed.
     fn unflushed(&self) -> u64 {
         0
+    }
+    /// What it can still take; `None` where nobody knows yet.
+    fn capacity(&self) -> Option<Capacity> {
+        None
+    }
+    /// Group commits that were stored, and those that failed.
+    fn commits(&self) -> (u64, u64) {
+        (0, 0)
     }
     /// Named consumers and the last entry each acknowledged.
     fn consumers(&self) -> Vec<(String, Seq)> {
@@ -120,7 +129,7 @@ pub struct Wiring {
     /// When the process began.
     pub started: Instant,
     pub log: Arc<dyn LogReader>,
-    /// The site's retention by size, for `offline_capacity_s`.
+    /// The site's retention by size.
     pub log_bytes_max: u64,
     /// The configured links.
     pub links: watch::Receiver<Arc<[ApiLink]>>,

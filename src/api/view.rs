@@ -24,7 +24,7 @@ pub use super::query::List;
 use super::rate::Rate;
 use crate::clock::{Clock, Instant, Timestamp};
 use crate::event::{AgentId, AgentState, Body, ConnectionState, DeviceId, DeviceState, LinkId, Seq};
-use crate::limits::{API_RATE_WINDOW, DURABLE_BATCHES_QUEUED_MAX};
+use crate::limits::API_RATE_WINDOW;
 use crate::link::figures::Phase;
 use crate::link::known::Known;
 use crate::link::session::Tells;
@@ -180,6 +180,8 @@ impl View {
     #[must_use]
     pub fn with_keeper(mut self, keeper: Keeper) -> Self {
         self.keeper = Some(keeper);
+        // A start that had to fold a long log spares that to the next one.
+        self.kept = Seq(0);
         self
     }
 
@@ -188,28 +190,26 @@ impl View {
         let mut ticks = interval_at(self.clock.now() + API_RATE_WINDOW, API_RATE_WINDOW);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut log_open = true;
-        let mut batches_in_a_row = 0;
         loop {
             tokio::select! {
-                // What is flushed goes first: who saw an event on the stream finds it in the next answer.
                 biased;
-                batch = durable.recv(), if log_open && batches_in_a_row < DURABLE_BATCHES_QUEUED_MAX => match batch {
-                    Some(batch) => {
-                        batches_in_a_row += 1;
-                        self.handle_flushed(&batch);
-                    }
-                    None => log_open = false,
-                },
                 query = queries.recv() => match query {
                     Some(query) => {
-                        batches_in_a_row = 0;
+                        // Who saw an event on the stream finds it in the next answer: it was queued here before.
+                        for _ in 0..durable.len() {
+                            if let Ok(batch) = durable.try_recv() {
+                                self.handle_flushed(&batch);
+                            }
+                        }
                         self.handle_query(query);
                     }
                     None => break,
                 },
+                batch = durable.recv(), if log_open => match batch {
+                    Some(batch) => self.handle_flushed(&batch),
+                    None => log_open = false,
+                },
                 _ = ticks.tick() => self.sample(self.clock.now()),
-                // A full row, and nobody asks.
-                () = std::future::ready(()), if batches_in_a_row > 0 => batches_in_a_row = 0,
             }
         }
         self.kept_all().await;

@@ -8,6 +8,7 @@
 
 mod client;
 mod events;
+mod log;
 mod service;
 mod show;
 mod sse;
@@ -29,6 +30,8 @@ use crate::tokens::Scope;
 /// How a command ends.
 pub mod exit {
     pub const OK: u8 = 0;
+    /// `log verify` found damage that the log has not told of.
+    pub const DAMAGE: u8 = 1;
     /// The command itself is wrong.
     pub const USAGE: u8 = 64;
     /// A needed thing is not there: the gateway, a file, a port.
@@ -60,9 +63,10 @@ Examples:
   lamplighter token add wall --scope read   a token for a wallboard, printed once
   lamplighter devices                       who is free, who is talking
   lamplighter events --follow --type call.  calls as they happen
+  lamplighter log verify                    is every event of this box whole
 
 Commands that ask a running gateway take --url and --token, or LAMPLIGHTER_URL and LAMPLIGHTER_TOKEN.
-Exit codes: 0 ok, 64 usage, 69 a needed thing is unavailable, 70 a bug, 78 bad configuration.";
+Exit codes: 0 ok, 1 `log verify` found damage, 64 usage, 69 a needed thing is unavailable, 70 a bug, 78 bad configuration.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -117,6 +121,9 @@ open, the number of the assumption it carries.")]
         #[arg(value_enum)]
         of: SchemaOf,
     },
+    /// Check, shrink, copy out and restore the log of this box
+    #[command(subcommand)]
+    Log(LogCommand),
     /// Make, list and remove API tokens on this box
     #[command(subcommand)]
     Token(TokenCommand),
@@ -228,6 +235,71 @@ Example:
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum LogCommand {
+    /// Read every entry and change nothing; a gateway may run meanwhile
+    #[command(after_help = "\
+Example:
+  lamplighter log verify --json | jq '.missing'
+
+A table of epochs with what is damaged, then what is missing and why, what is kept in quarantine, and how far each
+consumer has read. Each epoch is copied to the folder for temporary files (TMPDIR), read there, and removed.
+Exit code 0 where nothing is damaged that the log has not told of as log.lost; 1 where something is: the gateway repairs
+it when it reads it, keeps the rest and says which numbers are missing; 69 where there is no log.")]
+    Verify {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Rewrite what takes much more disk than it holds, and remove what retention says; the gateway must be stopped
+    #[command(after_help = "\
+Example:
+  systemctl stop lamplighter && lamplighter log compact; systemctl start lamplighter
+
+No entry changes. A stop at any moment loses nothing. What log.keep and log.max_bytes remove is told as log.trimmed.")]
+    Compact {
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Write entries as lines of JSON: a header, CloudEvents, an end with a checksum; a gateway may run meanwhile
+    #[command(after_help = "\
+Examples:
+  lamplighter log export --file box.jsonl                the whole log, for `log import` on a new box
+  lamplighter log export --after 1200 --limit 100        a hundred entries, on stdout
+  lamplighter log export | grep '\"specversion\"' | jq .type
+
+For a move stop the gateway first: what it stores after the export is not in it, and the new box would give those numbers
+to other events. How far each consumer has read goes along.")]
+    Export {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Where to; a file that is there is not overwritten; stdout unless given
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Only what follows this entry
+        #[arg(long, value_name = "SEQ")]
+        after: Option<u64>,
+        /// At most so many entries
+        #[arg(long, value_name = "COUNT")]
+        limit: Option<u64>,
+    },
+    /// Bring an export into a data folder without a log, with its numbers, ids, times and name
+    #[command(after_help = "\
+Example:
+  lamplighter log import box.jsonl && lamplighter log verify
+
+The file is read whole before anything is written: a damaged line, a missing one, or numbers missing without a word are
+refused with the line's number. A folder that holds entries is refused. gateway.id must be the exporting box's.")]
+    Import {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// An export
+        file: PathBuf,
+    },
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum SchemaOf {
     /// JSON Schema of the configuration
@@ -304,6 +376,10 @@ fn dispatch(command: Command) -> ExitCode {
         }
         Command::Schema { of: SchemaOf::Openapi } => print(crate::api::OPENAPI).map(drop),
         Command::Token(command) => token::run(command),
+        Command::Log(command) => match log::run(command) {
+            Ok(code) => return ExitCode::from(code),
+            Err(failure) => Err(failure),
+        },
     };
     match result {
         Ok(()) => ExitCode::from(exit::OK),

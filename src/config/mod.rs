@@ -90,6 +90,9 @@ pub struct Log {
     pub keep: Duration,
     /// Retention by bytes on disk. Default 256 MiB, 16 MiB to 1 TiB.
     pub max_bytes: u64,
+    /// Room on the log's partition that is left to others; below it the oldest entries give way. An eighth of a small
+    /// partition at most. Default 64 MiB, 1 MiB to 1 TiB.
+    pub floor: u64,
     /// How long entries gather before they are flushed together; what the API shows is this much later, and
     /// a shorter one costs more disk writes. Default 5 ms, 0 s to 1 s.
     pub commit_interval: Duration,
@@ -101,6 +104,8 @@ const KEEP: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_
 const KEEP_DEFAULT: Duration = Duration::from_secs(7 * 86_400);
 const MAX_BYTES: RangeInclusive<u64> = 16 << 20..=1 << 40;
 const MAX_BYTES_DEFAULT: u64 = 256 << 20;
+const FLOOR: RangeInclusive<u64> = 1 << 20..=1 << 40;
+const FLOOR_DEFAULT: u64 = 64 << 20;
 const COMMIT_INTERVAL: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(1);
 const COMMIT_INTERVAL_DEFAULT: Duration = Duration::from_millis(5);
 const GATEWAY_ID_EXPECTED: &str = "1 to 32 of a-z 0-9 -, such as \"seoul-1\"";
@@ -325,15 +330,21 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 fn log(root: &Section<'_>) -> Option<Log> {
-    let standard = Log { keep: KEEP_DEFAULT, max_bytes: MAX_BYTES_DEFAULT, commit_interval: COMMIT_INTERVAL_DEFAULT };
+    let standard = Log {
+        keep: KEEP_DEFAULT,
+        max_bytes: MAX_BYTES_DEFAULT,
+        floor: FLOOR_DEFAULT,
+        commit_interval: COMMIT_INTERVAL_DEFAULT,
+    };
     let Some(item) = root.item("log") else { return Some(standard) };
     let section = item.section()?;
     let keep = section.item("keep").map_or(Some(standard.keep), |item| item.duration(KEEP));
     let max_bytes = section.item("max_bytes").map_or(Some(standard.max_bytes), |item| item.size(MAX_BYTES));
+    let floor = section.item("floor").map_or(Some(standard.floor), |item| item.size(FLOOR));
     let commit_interval =
         section.item("commit_interval").map_or(Some(standard.commit_interval), |item| item.duration(COMMIT_INTERVAL));
     section.finish();
-    Some(Log { keep: keep?, max_bytes: max_bytes?, commit_interval: commit_interval? })
+    Some(Log { keep: keep?, max_bytes: max_bytes?, floor: floor?, commit_interval: commit_interval? })
 }
 
 fn unsupported(root: &Section<'_>) {

@@ -61,6 +61,16 @@ impl Cursors {
         Ok(Self::new(Some(folder), by_name))
     }
 
+    /// The cursors of a log, for who only looks; those that do not read are left out.
+    pub fn look(log_folder: impl AsRef<Path>) -> BTreeMap<String, Seq> {
+        let Ok(files) = fs::read_dir(log_folder.as_ref().join("cursors")) else { return BTreeMap::new() };
+        let cursor = |file: fs::DirEntry| {
+            let name = file.file_name().into_string().ok().filter(|name| is_name(name))?;
+            Some((name, decode(&small_file::read(&file.path(), 64).ok()??)?))
+        };
+        files.flatten().filter_map(cursor).collect()
+    }
+
     pub fn in_memory() -> Self {
         Self::new(None, BTreeMap::new())
     }

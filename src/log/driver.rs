@@ -14,29 +14,34 @@
 //! or in this task ([`Committing::Inline`]) where time is virtual.
 //! A failing store costs nothing: the same batch is tried again, later and later; at [`LOG_UNFLUSHED_ENTRIES_MAX`]
 //! entries, or [`LOG_UNFLUSHED_BYTES_MAX`], no more events are taken, and the PBXs wait.
-//! Retention and losses become events of the gateway. What retention removes is removed once the log says so durably; a
-//! store that cannot write is relieved first and told about afterwards.
+//! Order: what is durable reaches the API's view first, then whoever waits for it, so that a client that acts on what the
+//! stream told is answered from there on.
+//! Retention and losses become events of the gateway. What retention removes is removed once the log says so durably.
+//! Where the partition is short, the oldest epochs give way ([`retention`]) and the epoch that says so is begun below the
+//! floor; a store that cannot write at all is relieved first and told about afterwards. Where nothing may go, the log is
+//! failing, looks for room every [`LOG_FULL_RETRY`], and says when it has it.
 //! Stop: when every sender of `events` is gone, what is left is committed, and the task ends.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, Instant, Timestamp};
 use crate::event::{Body, Event, LogGapEvent, Seq, Submitted};
 use crate::limits::{
-    LOG_BATCH_BYTES_MAX, LOG_BATCH_ENTRIES_MAX, LOG_COMMIT_SLOW, LOG_RETENTION_PERIOD, LOG_RETRY_MAX, LOG_RETRY_MIN,
-    LOG_UNFLUSHED_BYTES_MAX, LOG_UNFLUSHED_ENTRIES_MAX,
+    LOG_BATCH_BYTES_MAX, LOG_BATCH_ENTRIES_MAX, LOG_CLOCK_DOUBT, LOG_COMMIT_SLOW, LOG_FULL_RETRY, LOG_RETENTION_PERIOD,
+    LOG_RETRY_MAX, LOG_RETRY_MIN, LOG_UNFLUSHED_BYTES_MAX, LOG_UNFLUSHED_ENTRIES_MAX,
 };
+use crate::log::age::{Ages, ClockNews, Reading};
 use crate::log::cursor::Cursors;
 use crate::log::record::{Entry, Logged};
-use crate::log::retention::{self, Retention};
+use crate::log::retention::{self, Capacity, Look, Retention};
 use crate::log::{EntryStore, StoreError};
 
 /// The log task's ends of its channels.
@@ -95,6 +100,7 @@ struct Figures {
     bytes_on_disk: AtomicU64,
     commits: AtomicU64,
     failed_commits: AtomicU64,
+    capacity: Mutex<Option<Capacity>>,
 }
 
 impl LogStats {
@@ -122,6 +128,11 @@ impl LogStats {
         self.0.bytes_on_disk.load(Ordering::Relaxed)
     }
 
+    /// What the log can still take, as of then too; `None` for a log that never held an entry.
+    pub fn capacity(&self) -> Option<Capacity> {
+        *self.0.capacity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub fn commits(&self) -> u64 {
         self.0.commits.load(Ordering::Relaxed)
     }
@@ -145,14 +156,18 @@ pub fn spawn(
     stats.0.flushed.store(last.0, Ordering::Relaxed);
     channels.flushed.send_replace(last);
     let keeper = Keeper {
+        ages: Ages::start(settings.clock.now(), &store.epochs(), store.doubt()),
         store,
         retention: settings.retention,
         cursors: settings.cursors,
         stats: stats.clone(),
         removing: None,
+        stored: (0, 0),
     };
     keeper.note_size();
+    let attention = keeper.store.attention();
     let sequencer = Sequencer {
+        attention,
         store: Desk::open(keeper, committing),
         clock: settings.clock,
         commit_interval: settings.commit_interval,
@@ -178,7 +193,7 @@ pub fn spawn(
 struct Job {
     batch: Arc<[Logged]>,
     look: bool,
-    now: Timestamp,
+    clocks: Reading,
 }
 
 #[derive(Debug)]
@@ -193,22 +208,35 @@ struct Done {
 struct Keeper<S> {
     store: S,
     retention: Retention,
+    ages: Ages,
     cursors: Cursors,
     stats: LogStats,
     /// Said, and removed once that is durable.
     removing: Option<LogGapEvent>,
+    /// Entries and bytes of this process.
+    stored: (u64, u64),
 }
 
 impl<S: EntryStore> Keeper<S> {
     fn work(&mut self, job: Job) -> Done {
         let mut said = Vec::new();
-        let result = self.store.commit(&job.batch);
-        let look = job.look || matches!(&result, Ok(committed) if committed.began_epoch) || result.is_err();
-        if result.is_ok() && job.batch.iter().any(|logged| matches!(logged.event.body, Body::LogTrimmed(_))) {
-            self.remove();
+        let mut result = self.store.commit(&job.batch);
+        if matches!(result, Err(StoreError::Full { .. })) {
+            said.extend(self.look(job.clocks).map(Body::LogTrimmed));
+            if self.removing.is_some() {
+                self.store.pass_floor();
+                result = self.store.commit(&job.batch);
+            }
         }
-        if look {
-            said.extend(self.look(job.now).map(Body::LogTrimmed));
+        if result.is_ok() {
+            self.stored.0 += job.batch.len() as u64;
+            self.stored.1 += job.batch.iter().map(|logged| logged.entry.data.len() as u64).sum::<u64>();
+            if job.batch.iter().any(|logged| matches!(logged.event.body, Body::LogTrimmed(_))) {
+                self.remove();
+            }
+        }
+        if job.look || !matches!(&result, Ok(committed) if !committed.began_epoch) {
+            said.extend(self.look(job.clocks).map(Body::LogTrimmed));
             self.note_size();
         }
         if result.is_err() {
@@ -221,12 +249,38 @@ impl<S: EntryStore> Keeper<S> {
         Done { batch: job.batch, result: result.map(|_| ()), said }
     }
 
-    fn look(&mut self, now: Timestamp) -> Option<LogGapEvent> {
+    fn look(&mut self, clocks: Reading) -> Option<LogGapEvent> {
+        let epochs = self.store.epochs();
+        if let Some(news) = self.ages.handle_reading(clocks, &epochs) {
+            self.note_clock(news);
+        }
         if self.removing.is_some() {
             return None;
         }
-        self.removing = retention::due(&self.store.epochs(), self.retention, &self.cursors.positions(), now);
+        let (ages, cursors) = (epochs.iter().map(|epoch| self.ages.of(epoch)).collect::<Vec<_>>(), self.positions());
+        let look = Look { epochs: &epochs, ages: &ages, cursors: &cursors, room: self.store.room() };
+        self.removing = retention::due(look, self.retention);
         self.removing.clone()
+    }
+
+    fn note_clock(&mut self, news: ClockNews) {
+        match news {
+            ClockNews::Doubted { by, note } => {
+                tracing::warn!(
+                    "log: the clock went forward by {} h in one step; retention goes on from {} until the clock has \
+                     kept its pace for {} h; check the time server",
+                    by.as_secs() / 3600,
+                    note.believed,
+                    LOG_CLOCK_DOUBT.as_secs() / 3600
+                );
+                self.store.note_doubt(Some(note));
+            }
+            ClockNews::Note(note) => self.store.note_doubt(Some(note)),
+            ClockNews::Believed => {
+                tracing::info!("log: retention counts by the clock again");
+                self.store.note_doubt(None);
+            }
+        }
     }
 
     fn remove(&mut self) {
@@ -241,6 +295,16 @@ impl<S: EntryStore> Keeper<S> {
         let reader = self.store.reader();
         self.stats.0.first.store(reader.first().0, Ordering::Relaxed);
         self.stats.0.bytes_on_disk.store(reader.bytes_on_disk(), Ordering::Relaxed);
+        let epochs = self.store.epochs();
+        let (ages, cursors) = (epochs.iter().map(|epoch| self.ages.of(epoch)).collect::<Vec<_>>(), self.positions());
+        let look = Look { epochs: &epochs, ages: &ages, cursors: &cursors, room: self.store.room() };
+        let payload = (self.stored.0 > 0).then(|| self.stored.1 as f64 / self.stored.0 as f64);
+        let capacity = retention::capacity(look, self.retention, payload);
+        *self.stats.0.capacity.lock().unwrap_or_else(PoisonError::into_inner) = capacity;
+    }
+
+    fn positions(&self) -> BTreeMap<String, Seq> {
+        self.cursors.positions()
     }
 }
 
@@ -308,6 +372,8 @@ struct Sequencer<S> {
     commit_interval: Duration,
     stats: LogStats,
     channels: LogChannels,
+    /// Somebody found losses in what he read.
+    attention: Arc<Notify>,
     last: Seq,
     /// Sequenced, and not yet at the store.
     waiting: VecDeque<Logged>,
@@ -336,6 +402,7 @@ enum Wake {
     Events,
     NoMoreEvents,
     Done(Option<Done>),
+    Losses,
     Timer,
 }
 
@@ -354,6 +421,7 @@ impl<S: EntryStore> Sequencer<S> {
                     self.fail("the store's thread is gone; the log stops, restart the gateway");
                     return;
                 }
+                Wake::Losses => self.look_due = self.clock.now(),
                 Wake::Timer => {}
             }
             self.hand_in(!open);
@@ -375,6 +443,7 @@ impl<S: EntryStore> Sequencer<S> {
                 0 => Wake::NoMoreEvents,
                 _ => Wake::Events,
             },
+            () = self.attention.notified() => Wake::Losses,
             () = tokio::time::sleep_until(timer) => Wake::Timer,
         }
     }
@@ -421,7 +490,8 @@ impl<S: EntryStore> Sequencer<S> {
             self.look_due = now + LOG_RETENTION_PERIOD;
         }
         self.turn = Turn::AtStore { slow: now + LOG_COMMIT_SLOW };
-        self.store.hand_in(Job { batch, look, now: self.clock.timestamp() });
+        let clocks = Reading { now, wall: self.clock.timestamp(), set: self.clock.is_set() };
+        self.store.hand_in(Job { batch, look, clocks });
     }
 
     fn batch_is_due(&self, now: Instant) -> bool {
@@ -464,17 +534,20 @@ impl<S: EntryStore> Sequencer<S> {
     async fn publish(&mut self, batch: Arc<[Logged]>) {
         self.set_health(LogHealth::Good);
         let Some(newest) = batch.last().map(|logged| logged.entry.seq) else { return };
+        let _ = self.channels.durable.send(batch.clone()).await; // no view: nobody to tell
         self.stats.0.flushed.store(newest.0, Ordering::Relaxed);
         self.stats.0.commits.fetch_add(1, Ordering::Relaxed);
         self.channels.flushed.send_replace(newest);
         for logged in &*batch {
             let _ = self.channels.stream.send(logged.entry.clone()); // nobody follows: nobody to tell
         }
-        let _ = self.channels.durable.send(batch).await;
     }
 
     fn pause(&mut self, batch: Arc<[Logged]>, error: &StoreError) {
-        let pause = self.retry_pause;
+        let pause = match error {
+            StoreError::Full { .. } => self.retry_pause.min(LOG_FULL_RETRY), // looking costs nothing
+            _ => self.retry_pause,
+        };
         self.retry_pause = (pause * 2).min(LOG_RETRY_MAX);
         self.stats.0.failed_commits.fetch_add(1, Ordering::Relaxed);
         self.fail(&format!(

@@ -9,6 +9,10 @@
 //! reserved            no seq above this one was ever given out (durable before one is)
 //! flushed             the last acknowledged seq (survives the process, not the power)
 //! quarantine/FIRST/   a damaged epoch as it was found
+//! untold              what is missing and was not said durably yet
+//! doubt               the time that is believed while the wall clock is doubted
+//! identity.copy       the identity once more, with a checksum
+//! ballast             nothing: room to go on with where others fill the partition
 //! cursors/ checkpoint see those modules
 //! ```
 //!
@@ -19,14 +23,20 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::event::Seq;
+use crate::event::{LogGapEvent, Seq};
 use crate::limits::LOG_QUARANTINE_EPOCHS_MAX;
+use crate::log::age::DoubtNote;
 use crate::log::{StoreError, small_file};
 
 const FORMAT: &str = "lamplighter log 1\n";
 const SMALL_FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// A process that ends lets go of its lock a moment later.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// What sled may want to write before it can as much as open an epoch.
 const PROBE_BYTES: usize = 1024 * 1024;
 
@@ -58,7 +68,14 @@ impl Folder {
             small_file::make_folder(&root.join(folder)).map_err(disk("making its folders"))?;
         }
         let lock = File::create(root.join("lock")).map_err(disk("making its lock"))?;
-        lock.try_lock().map_err(|_| StoreError::Locked { path: root.to_owned() })?;
+        let mut tries = 0;
+        while lock.try_lock().is_err() {
+            tries += 1;
+            if tries > LOCK_TRIES {
+                return Err(StoreError::Locked { path: root.to_owned() });
+            }
+            thread::sleep(LOCK_PAUSE);
+        }
         check_format(root)?;
         let mut options = fs::OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);
@@ -68,24 +85,96 @@ impl Folder {
         Ok((folder, FolderLock { _file: lock }))
     }
 
+    /// A log that is there, for who only looks.
+    pub(super) fn look(root: &Path) -> io::Result<Self> {
+        fs::metadata(root.join("epochs"))?;
+        // Without a file `flushed` any other that holds no seq reads as none.
+        let flushed = File::open(root.join("flushed")).or_else(|_| File::open(root.join("format")))?;
+        Ok(Self { root: root.to_owned(), flushed })
+    }
+
+    /// The log's own name, where it is known.
+    pub(super) fn known_identity(&self) -> Option<String> {
+        let copy = small_file::read(&self.root.join("identity.copy"), 64).ok().flatten().unwrap_or_default();
+        let copy = small_file::read_checked_line(&copy).filter(|copy| is_identity(copy)).map(str::to_owned);
+        copy.or_else(|| {
+            let text = String::from_utf8(small_file::read(&self.root.join("identity"), 64).ok()??).ok()?;
+            Some(text.trim_end().to_owned()).filter(|text| is_identity(text))
+        })
+    }
+
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The log's own name, made on the first start.
+    /// The log's own name, made on the first start. A damaged one is mended from its copy.
     pub(super) fn identity(&self) -> Result<String, StoreError> {
         let path = self.root.join("identity");
         let disk = |e: io::Error| StoreError::disk(&path, "reading the log's identity", e);
         let found = small_file::read(&path, 64).map_err(disk)?;
         let text = found.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-        if text.trim_end().len() == 16 && text.trim_end().bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Ok(text.trim_end().to_owned());
+        let copy = small_file::read(&self.root.join("identity.copy"), 64).map_err(disk)?.unwrap_or_default();
+        let copy = small_file::read_checked_line(&copy).filter(|copy| is_identity(copy));
+        let known = copy.or_else(|| Some(text.trim_end()).filter(|text| is_identity(text))).map(str::to_owned);
+        if found.is_some() && known.as_deref() != Some(text.trim_end()) {
+            let becomes = if copy.is_some() { "its copy counts" } else { "events get a new one from here on" };
+            tracing::error!("{}: expected 16 hexadecimal digits as once made, found others; {becomes}", path.display());
         }
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(|e| disk(io::Error::other(e)))?;
-        let made = format!("{:016x}", u64::from_be_bytes(random));
-        small_file::replace(&path, format!("{made}\n").as_bytes()).map_err(disk)?;
-        Ok(made)
+        let name = match known {
+            Some(known) => known,
+            None => {
+                let mut random = [0; 8];
+                getrandom::fill(&mut random).map_err(|e| disk(io::Error::other(e)))?;
+                format!("{:016x}", u64::from_be_bytes(random))
+            }
+        };
+        if name != text.trim_end() || copy.is_none() {
+            self.write_identity(&name).map_err(disk)?;
+        }
+        Ok(name)
+    }
+
+    pub(super) fn write_identity(&self, name: &str) -> io::Result<()> {
+        small_file::replace(&self.root.join("identity.copy"), &small_file::checked_line(name))?;
+        small_file::replace(&self.root.join("identity"), format!("{name}\n").as_bytes())
+    }
+
+    // ---- notes ----
+
+    /// What is missing and was not said durably when the process ended.
+    pub(super) fn untold(&self) -> Vec<LogGapEvent> {
+        let bytes =
+            small_file::read(&self.root.join("untold"), SMALL_FILE_BYTES_MAX).ok().flatten().unwrap_or_default();
+        small_file::read_checked_line(&bytes).and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default()
+    }
+
+    pub(super) fn write_untold(&self, untold: &[LogGapEvent]) -> io::Result<()> {
+        let path = self.root.join("untold");
+        match untold {
+            [] => small_file::remove(&path),
+            untold => {
+                let line = serde_json::to_string(untold).map_err(io::Error::other)?;
+                small_file::replace(&path, &small_file::checked_line(&line))
+            }
+        }
+    }
+
+    pub(super) fn doubt(&self) -> Option<DoubtNote> {
+        let bytes = small_file::read(&self.root.join("doubt"), 64).ok()??;
+        let (believed, proven) = small_file::read_checked_line(&bytes)?.split_once(' ')?;
+        let proven = Duration::from_secs(proven.parse().ok()?);
+        Some(DoubtNote { believed: Timestamp(believed.parse().ok()?), proven })
+    }
+
+    pub(super) fn write_doubt(&self, note: Option<DoubtNote>) -> io::Result<()> {
+        let path = self.root.join("doubt");
+        match note {
+            None => small_file::remove(&path),
+            Some(DoubtNote { believed, proven }) => {
+                let line = format!("{} {}", believed.0, proven.as_secs());
+                small_file::replace(&path, &small_file::checked_line(&line))
+            }
+        }
     }
 
     // ---- seqs ----
@@ -154,14 +243,39 @@ impl Folder {
     pub(super) fn quarantine(&self, first: Seq) -> io::Result<()> {
         let quarantine = self.root.join("quarantine");
         let place = quarantine.join(format!("{:020}", first.0));
-        remove_folder(&place)?;
         if self.epoch(first).exists() {
+            remove_folder(&place)?;
             fs::rename(self.epoch(first), &place)?;
         }
         let mut kept =
             fs::read_dir(&quarantine)?.map(|item| item.map(|item| item.path())).collect::<Result<Vec<_>, _>>()?;
         kept.sort();
         kept.iter().rev().skip(LOG_QUARANTINE_EPOCHS_MAX).try_for_each(|old| remove_folder(old))
+    }
+
+    /// Damaged epochs that are kept aside, by their names, and their bytes on disk.
+    pub(super) fn quarantined(&self) -> Vec<(String, u64)> {
+        let Ok(items) = fs::read_dir(self.root.join("quarantine")) else { return Vec::new() };
+        let mut kept: Vec<_> = items
+            .flatten()
+            .map(|item| (item.file_name().to_string_lossy().into_owned(), disk_bytes(&item.path())))
+            .collect();
+        kept.sort();
+        kept
+    }
+
+    /// Evidence gives way before entries do.
+    pub(super) fn clear_quarantine(&self) -> bool {
+        let kept = self.quarantined();
+        if kept.is_empty() {
+            return false;
+        }
+        tracing::warn!(
+            "log {}: the disk is short; {} damaged epochs kept aside are removed",
+            self.root.display(),
+            kept.len()
+        );
+        kept.iter().all(|(name, _)| remove_folder(&self.root.join("quarantine").join(name)).is_ok())
     }
 
     /// Damage is only looked for where the disk can be written: sled fails to open on a full one too.
@@ -233,17 +347,26 @@ impl Seal {
     }
 }
 
+fn is_identity(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Only what says a later format is refused; a damaged file says nothing.
 fn check_format(root: &Path) -> Result<(), StoreError> {
     let path = root.join("format");
     let disk = |e: io::Error| StoreError::disk(&path, "reading its format", e);
-    match small_file::read(&path, 64).map_err(disk)? {
-        None => small_file::replace(&path, FORMAT.as_bytes()).map_err(disk),
-        Some(found) if found == FORMAT.as_bytes() => Ok(()),
-        Some(found) => {
-            let found = String::from_utf8_lossy(&found).trim_end().to_owned();
-            Err(StoreError::Format { path, expected: FORMAT.trim_end(), found })
-        }
+    let found = small_file::read(&path, 64).map_err(disk)?;
+    if found.as_deref() == Some(FORMAT.as_bytes()) {
+        return Ok(());
     }
+    if let Some(found) = &found {
+        let found = String::from_utf8_lossy(found).trim_end().to_owned();
+        if found.strip_prefix("lamplighter log ").is_some_and(|version| version.parse::<u32>().is_ok_and(|it| it > 1)) {
+            return Err(StoreError::Format { path, expected: FORMAT.trim_end(), found });
+        }
+        tracing::error!("{}: expected {FORMAT:?}, found {found:?}; it is damaged, and written again", path.display());
+    }
+    small_file::replace(&path, FORMAT.as_bytes()).map_err(disk)
 }
 
 pub(super) fn remove_folder(path: &Path) -> io::Result<()> {
@@ -254,7 +377,7 @@ pub(super) fn remove_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Bytes the files below take on disk; what cannot be read counts as nothing.
-fn disk_bytes(path: &Path) -> u64 {
+pub(super) fn disk_bytes(path: &Path) -> u64 {
     let Ok(items) = fs::read_dir(path) else { return 0 };
     let bytes_of = |item: fs::DirEntry| match item.metadata() {
         Ok(metadata) if metadata.is_dir() => disk_bytes(&item.path()),

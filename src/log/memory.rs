@@ -6,11 +6,14 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use crate::event::{LogGapEvent, Seq};
+use crate::log::age::DoubtNote;
 use crate::log::checkpoint::Checkpoint;
 use crate::log::cursor::Cursors;
 use crate::log::record::{Entry, Logged};
-use crate::log::retention::EpochFacts;
+use crate::log::retention::{EpochFacts, Room};
 use crate::log::{Answer, Committed, EntryStore, ReadEntries, ReadError, Reader, StoreError};
 
 #[derive(Clone, Debug)]
@@ -29,6 +32,11 @@ struct Shared {
     fault: Option<String>,
     losses: Vec<LogGapEvent>,
     checkpoint: Option<Checkpoint>,
+    /// Bytes of the pretended partition that are not others', and its floor.
+    partition: Option<(u64, u64)>,
+    passes_floor: bool,
+    doubt: Option<DoubtNote>,
+    attention: Arc<Notify>,
 }
 
 impl MemoryStore {
@@ -41,6 +49,10 @@ impl MemoryStore {
             fault: None,
             losses: Vec::new(),
             checkpoint: None,
+            partition: None,
+            passes_floor: false,
+            doubt: None,
+            attention: Arc::default(),
         };
         Self { shared: Arc::new(Mutex::new(shared)), cursors: Cursors::in_memory() }
     }
@@ -69,11 +81,26 @@ impl MemoryStore {
 
     /// Pretends that entries were found missing.
     pub fn report_loss(&self, loss: LogGapEvent) {
-        self.lock().losses.push(loss);
+        let mut shared = self.lock();
+        shared.losses.push(loss);
+        shared.attention.notify_one();
+    }
+
+    /// From here on the log lies on a partition where others leave it so many bytes, of which the floor stays free.
+    pub fn on_partition(&self, bytes: u64, floor: u64) {
+        self.lock().partition = Some((bytes, floor));
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
         lock(&self.shared)
+    }
+}
+
+impl Shared {
+    fn room(&self) -> Room {
+        let taken: u64 = self.epochs.iter().map(|epoch| bytes(epoch)).sum();
+        let of = |(whole, floor): (u64, u64)| Room { free: whole.saturating_sub(taken), floor };
+        self.partition.map_or(Room::UNKNOWN, of)
     }
 }
 
@@ -91,6 +118,10 @@ impl EntryStore for MemoryStore {
             return Err(StoreError::disk("in memory", "storing entries", fault));
         }
         let full = shared.epochs.back().is_none_or(|epoch| epoch.len() >= shared.entries_per_epoch);
+        let passes = std::mem::take(&mut shared.passes_floor);
+        if full && shared.room().is_below_floor() && !passes {
+            return Err(StoreError::Full { path: "in memory".into(), room: shared.room() });
+        }
         if full {
             shared.epochs.push_back(Vec::new());
         }
@@ -131,7 +162,27 @@ impl EntryStore for MemoryStore {
         std::mem::take(&mut self.lock().losses)
     }
 
+    fn attention(&self) -> Arc<Notify> {
+        Arc::clone(&self.lock().attention)
+    }
+
     fn rest(&mut self) {}
+
+    fn room(&self) -> Room {
+        self.lock().room()
+    }
+
+    fn pass_floor(&mut self) {
+        self.lock().passes_floor = true;
+    }
+
+    fn doubt(&self) -> Option<DoubtNote> {
+        self.lock().doubt
+    }
+
+    fn note_doubt(&mut self, note: Option<DoubtNote>) {
+        self.lock().doubt = note;
+    }
 
     fn reader(&self) -> Reader {
         Reader(self.shared.clone())

@@ -9,15 +9,18 @@
 //! [`memory::MemoryStore`] keeps them in a vector for virtual time and as the oracle of property tests. Both are an
 //! [`EntryStore`], and both are read through a [`Reader`], which shows only what is flushed.
 
+pub mod age;
 pub mod checkpoint;
 pub mod consumer;
 pub mod cursor;
 pub mod driver;
+pub mod export;
 mod folder;
 pub mod memory;
 mod pack;
 pub mod record;
 pub mod retention;
+mod room;
 mod small_file;
 pub mod store;
 
@@ -25,9 +28,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use crate::event::{LogGapEvent, Seq};
+use crate::log::age::DoubtNote;
 use crate::log::record::{Entry, Logged};
-use crate::log::retention::EpochFacts;
+use crate::log::retention::{EpochFacts, Room};
 
 /// Where entries are kept: one writer, whole epochs in, whole epochs out.
 pub trait EntryStore: Send + 'static {
@@ -49,11 +55,27 @@ pub trait EntryStore: Send + 'static {
     /// The epochs that could not be removed remain, and remain readable.
     fn remove_through(&mut self, through: Seq) -> Result<(), StoreError>;
 
-    /// Entries found missing since this was last asked, each to be told once as `log.lost`.
+    /// Entries found missing since this was last asked, each to be told once as `log.lost`. Until a batch with that is
+    /// committed they count as untold, and come back after a restart.
     fn losses(&mut self) -> Vec<LogGapEvent>;
 
-    /// Lets go of what is only held to make the next read quick.
+    /// Told where losses were found while somebody read, so that they need not wait for the next batch.
+    fn attention(&self) -> Arc<Notify>;
+
+    /// Once a minute: lets go of what is only held to make the next read quick, makes again what was given up.
     fn rest(&mut self);
+
+    /// What the partition has.
+    fn room(&self) -> Room;
+
+    /// The next commit may begin an epoch below the floor: what makes room is decided, and has to be said.
+    fn pass_floor(&mut self);
+
+    /// What an earlier process noted while it doubted the wall clock.
+    fn doubt(&self) -> Option<DoubtNote>;
+
+    /// Keeps the doubt over a restart, or forgets it.
+    fn note_doubt(&mut self, note: Option<DoubtNote>);
 
     fn reader(&self) -> Reader;
 }
@@ -129,6 +151,11 @@ pub enum StoreError {
     Format { path: PathBuf, expected: &'static str, found: String },
     #[error("log {path}: another process has it open; stop that one first")]
     Locked { path: PathBuf },
+    #[error(
+        "log {path}: expected {} KiB free on its partition (log.floor), found {} KiB; nothing is stored until there is \
+         room: remove other files or enlarge the partition", room.floor >> 10, room.free >> 10
+    )]
+    Full { path: PathBuf, room: Room },
     #[error("log {path}: {doing}: {found}")]
     Disk { path: PathBuf, doing: &'static str, found: String },
 }

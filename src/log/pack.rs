@@ -137,6 +137,11 @@ impl Records {
         (0..self.len()).filter_map(|at| self.entry(at))
     }
 
+    /// The same, without the bytes outliving them.
+    pub(super) fn into_entries(self) -> impl Iterator<Item = Entry> {
+        (0..self.len()).filter_map(move |at| self.entry(at))
+    }
+
     /// Adds the records within `from..=to` that lie anywhere in a file's bytes, whatever the order around them: each has
     /// a checksum of its own. Two that differ under one seq are both left out; what was read in order stays.
     pub(super) fn add_found_in(&mut self, file: &[u8], from: Seq, to: Seq) {

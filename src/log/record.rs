@@ -363,6 +363,25 @@ mod tests {
         assert_eq!(bytes[8..], expected);
     }
 
+    /// Bytes that version 1 wrote, of every shape a record has; never written again, or they would prove nothing.
+    #[test]
+    fn recorded_bytes_of_version_1_read_and_are_written_the_same() {
+        let recorded = include_bytes!("../../tests/corpus/log/record-v1.bin");
+        let (mut rest, mut read) = (&recorded[..], Vec::new());
+        while !rest.is_empty() {
+            let (entry, after) = Entry::decode_first(rest).unwrap();
+            read.push(entry);
+            rest = after;
+        }
+        let seqs: Vec<u64> = read.iter().map(|entry| entry.seq.0).collect();
+        assert_eq!(seqs, [1, 2, 3, 4, 5, 7, 8, 9]);
+        assert!(read[0].clock_unset && read[0].at == Timestamp(5_000) && read[0].subject.is_none());
+        assert_eq!((read[4].kind.as_str(), read[4].subject.as_deref()), ("call.hologram", Some("caf\u{e9} \u{1}")));
+        assert_eq!((read[7].link.as_ref(), read[7].subject.as_deref()), (None, Some("desk-12")));
+        let written: Vec<u8> = read.iter().flat_map(encoded).collect();
+        assert_eq!(written, recorded, "an older program finds what it knows");
+    }
+
     #[test]
     fn every_flipped_bit_and_every_cut_of_a_record_is_noticed() {
         let whole = encoded(&entry());

@@ -16,6 +16,17 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_folder_of(path)
 }
 
+/// Writes over what is there, without a moment's second copy.
+///
+/// # Errors
+/// The disk's own; the file may then be anything.
+pub(super) fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let _ = fs::remove_file(path.with_added_extension("writing")); // what a full disk left
+    let mut file = fs::OpenOptions::new().write(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
 /// # Errors
 /// The disk's own. A file that is not there is no error.
 pub(super) fn remove(path: &Path) -> io::Result<()> {

@@ -25,27 +25,30 @@
 //! A failed commit: the epoch is left behind and the next try goes to a fresh one, since nobody can know what a failed
 //! sync left on disk; of the old epoch only what was acknowledged counts.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io;
-use std::panic::{self, AssertUnwindSafe};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
-use std::thread;
-use std::time::Duration;
+mod compact;
+mod epoch;
+mod mend;
+pub mod survey;
 
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use tokio::sync::Notify;
+
+use self::epoch::{Epoch, SCAN_BYTES_MAX, Scan, guarded, quietly, sync_names};
 use crate::clock::Timestamp;
 use crate::event::{LogGapEvent, Seq};
 use crate::limits::{
-    LOG_BATCH_ENTRIES_MAX, LOG_CACHE_BYTES, LOG_EPOCH_BYTES_MAX, LOG_EPOCH_OPEN_TIMEOUT, LOG_EPOCHS_READ_MAX,
-    LOG_READ_BYTES_MAX, LOG_READ_ENTRIES_MAX, LOG_SEQ_RESERVED,
+    LOG_EPOCH_BYTES_MAX, LOG_EPOCHS_READ_MAX, LOG_READ_BYTES_MAX, LOG_READ_ENTRIES_MAX, LOG_SEQ_RESERVED,
 };
-use crate::log::folder::{Folder, FolderLock, Seal, remove_folder};
-use crate::log::pack::{self, Records};
+use crate::log::age::DoubtNote;
+use crate::log::folder::{Folder, FolderLock, Seal};
+use crate::log::pack::Records;
 use crate::log::record::{Entry, Logged};
-use crate::log::retention::EpochFacts;
-use crate::log::small_file::{self, sync_folder};
+use crate::log::retention::{EpochFacts, Room};
+use crate::log::room::Partition;
 use crate::log::{Answer, Committed, EntryStore, ReadEntries};
 
 pub use crate::log::{ReadError, Reader, StoreError};
@@ -60,6 +63,10 @@ pub struct Store {
     /// Payload and newest entry of the epoch being written.
     payload: u64,
     newest: Option<Timestamp>,
+    /// Seqs of the epoch being written that are missing, and told of.
+    gaps: Vec<(Seq, Seq)>,
+    partition: Partition,
+    passes_floor: bool,
     _lock: FolderLock,
 }
 
@@ -79,7 +86,17 @@ struct Shelf {
     closed: AtomicBool,
     /// Copies of sealed epochs, the last read one last. Locked while an epoch is opened, repaired or removed.
     copies: Mutex<Vec<(Seq, Arc<Records>)>>,
-    losses: Mutex<Vec<LogGapEvent>>,
+    losses: Mutex<Losses>,
+    attention: Arc<Notify>,
+}
+
+/// What was found missing.
+#[derive(Debug, Default)]
+struct Losses {
+    /// Not handed out yet.
+    new: Vec<LogGapEvent>,
+    /// Not told durably yet; these stand in the folder too.
+    untold: Vec<LogGapEvent>,
 }
 
 #[derive(Clone, Debug)]
@@ -101,7 +118,10 @@ impl Store {
     /// The folder is another process's or of a later format, or the disk refuses. Damage is no error:
     /// see [`EntryStore::losses`].
     pub fn open(root: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let partition = Partition::of(root.as_ref());
+        partition.relieve();
         let (folder, lock) = Folder::open(root.as_ref())?;
+        let untold = folder.untold();
         let (identity, reserved) = (folder.identity()?, folder.reserved());
         let firsts = folder.epochs().map_err(|e| StoreError::disk(root.as_ref(), "listing its epochs", e))?;
         let shelf = Shelf {
@@ -112,14 +132,32 @@ impl Store {
             suspect: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             copies: Mutex::new(Vec::new()),
-            losses: Mutex::new(Vec::new()),
+            losses: Mutex::new(Losses { new: untold.clone(), untold }),
+            attention: Arc::default(),
             folder,
         };
-        let mut store = Self { shelf: Arc::new(shelf), identity, reserved, payload: 0, newest: None, _lock: lock };
+        let mut store = Self {
+            shelf: Arc::new(shelf),
+            identity,
+            reserved,
+            payload: 0,
+            newest: None,
+            gaps: Vec::new(),
+            partition,
+            passes_floor: false,
+            _lock: lock,
+        };
         let last = store.resume(firsts.last().copied())?;
         store.shelf.first.store(firsts.first().map_or(last.next().0, |first| first.0), Ordering::Release);
         store.shelf.flushed.store(last.0, Ordering::Release);
         Ok(store)
+    }
+
+    /// Leaves so many bytes of the partition to others, or what of them fits it: see [`crate::log::room`].
+    #[must_use]
+    pub fn with_floor(mut self, bytes: u64) -> Self {
+        self.partition.keep_free(bytes);
+        self
     }
 
     /// The log's own name, for [`crate::log::record::Identity`].
@@ -138,7 +176,8 @@ impl Store {
         let mut scan = shelf.scan(first, flushed, flushed.max(self.reserved), &[]);
         let found = scan.records.last().unwrap_or(Seq(first.0 - 1));
         let certain = found.max(flushed);
-        let whole = scan.records.gaps(first, certain).is_empty();
+        let unbroken = scan.records.gaps(first, certain).first().map_or(certain, |gap| Seq(gap.0.0 - 1));
+        let whole = unbroken == certain;
         match &scan.fault {
             None if whole => return self.go_on(first, scan).map(|()| found),
             Some(_) if certain < first && shelf.folder.raw(first, SCAN_BYTES_MAX).iter().all(|byte| *byte == 0) => {
@@ -150,13 +189,14 @@ impl Store {
         let through = certain.max(self.reserved);
         match shelf.repair(first, certain, through, &mut scan, &[]) {
             Ok(()) => Ok(through),
-            // The disk is full, so sled does not open, but every entry is there.
-            Err(error) if whole => {
-                tracing::warn!("{error}; read without sled, {found} is the last entry");
-                let seal = Seal { last: found, newest: scan.records.newest(), gaps: Vec::new() };
+            // The disk is full, so sled does not open, but every acknowledged entry is there; what follows a gap never was.
+            Err(error) if unbroken >= flushed.max(first) => {
+                tracing::warn!("{error}; read without sled, {unbroken} is the last entry");
+                scan.records.truncate(unbroken);
+                let seal = Seal { last: unbroken, newest: scan.records.newest(), gaps: Vec::new() };
                 let bytes_on_disk = shelf.folder.bytes_of(first);
                 shelf.epochs().insert(first, Shelved::Sealed { seal, bytes_on_disk });
-                Ok(found)
+                Ok(unbroken)
             }
             Err(error) => Err(error),
         }
@@ -183,6 +223,7 @@ impl Store {
             return Ok(false);
         }
         self.close_epoch();
+        self.check_floor()?;
         let first = self.last().next();
         let path = self.shelf.folder.epoch(first);
         let made = guarded(move || Epoch::create(&path)).and_then(|epoch| match self.shelf.folder.sync_epochs() {
@@ -197,13 +238,23 @@ impl Store {
         Ok(true)
     }
 
+    /// An epoch is begun above the floor only, unless what makes room is decided.
+    fn check_floor(&mut self) -> Result<(), StoreError> {
+        let passes = std::mem::take(&mut self.passes_floor);
+        let below = || self.partition.room().is_below_floor();
+        if passes || !below() || (self.shelf.folder.clear_quarantine() && !below()) {
+            return Ok(());
+        }
+        Err(StoreError::Full { path: self.shelf.folder.root().to_owned(), room: self.partition.room() })
+    }
+
     /// Closes the epoch being written; what it holds of acknowledged entries is sealed.
     fn close_epoch(&mut self) {
         let shelf = &self.shelf;
         let mut writing = shelf.writing_mut();
         let Some(Writing { first, epoch }) = writing.take() else { return };
         drop(epoch);
-        let seal = Seal { last: self.last(), newest: self.newest, gaps: Vec::new() };
+        let seal = Seal { last: self.last(), newest: self.newest, gaps: std::mem::take(&mut self.gaps) };
         if seal.last < first {
             // Nothing acknowledged: the next one takes its name, and finds its place empty.
             if let Err(e) = shelf.forget(first) {
@@ -231,23 +282,16 @@ impl Store {
         Ok(())
     }
 
-    fn write(&mut self, batch: &[Logged]) -> Result<u64, String> {
+    fn write(&mut self, batch: &[&Entry]) -> Result<u64, String> {
         let writing = self.shelf.writing();
         let Some(Writing { epoch, .. }) = writing.as_ref() else { return Err("no epoch is open".to_owned()) };
-        quietly(|| epoch.write(batch.iter().map(|logged| &*logged.entry)))
-    }
-}
-
-impl EntryStore for Store {
-    fn last(&self) -> Seq {
-        Seq(self.shelf.flushed.load(Ordering::Acquire))
+        quietly(|| epoch.write(batch.iter().copied()))
     }
 
-    fn commit(&mut self, batch: &[Logged]) -> Result<Committed, StoreError> {
-        let Some(newest) = batch.last().map(|logged| &logged.entry) else {
-            return Ok(Committed { began_epoch: false });
-        };
-        debug_assert_eq!(batch[0].entry.seq, self.last().next(), "the log has no gaps");
+    /// Stores entries that have their places already, as [`EntryStore::commit`] does.
+    fn store(&mut self, batch: &[&Entry]) -> Result<Committed, StoreError> {
+        let Some(newest) = batch.last() else { return Ok(Committed { began_epoch: false }) };
+        debug_assert_eq!(batch[0].seq, self.last().next(), "the log has no gaps");
         let began_epoch = self.ensure_epoch()?;
         self.reserve(newest.seq)?;
         match self.write(batch) {
@@ -263,6 +307,41 @@ impl EntryStore for Store {
         }
         self.shelf.flushed.store(newest.seq.0, Ordering::Release);
         Ok(Committed { began_epoch })
+    }
+
+    /// What the batch told durably is told.
+    fn settle_untold(&self, batch: &[&Entry]) {
+        let mut losses = lock(&self.shelf.losses);
+        if losses.untold.is_empty() {
+            return;
+        }
+        for told in batch.iter().filter(|entry| entry.kind.as_str() == "log.lost") {
+            if let Ok(gap) = serde_json::from_slice::<LogGapEvent>(&told.data) {
+                losses.untold.retain(|untold| *untold != gap);
+            }
+        }
+        if let Err(e) = self.shelf.folder.write_untold(&losses.untold) {
+            tracing::debug!("log: what is untold could not be noted ({e}); it may be told again");
+        }
+    }
+}
+
+impl EntryStore for Store {
+    fn last(&self) -> Seq {
+        Seq(self.shelf.flushed.load(Ordering::Acquire))
+    }
+
+    fn commit(&mut self, batch: &[Logged]) -> Result<Committed, StoreError> {
+        let batch: Vec<&Entry> = batch.iter().map(|logged| &*logged.entry).collect();
+        let stored = match self.store(&batch) {
+            Err(StoreError::Disk { .. }) if self.partition.relieve() => {
+                self.passes_floor = true;
+                self.store(&batch)
+            }
+            stored => stored,
+        }?;
+        self.settle_untold(&batch);
+        Ok(stored)
     }
 
     fn epochs(&self) -> Vec<EpochFacts> {
@@ -283,7 +362,11 @@ impl EntryStore for Store {
     }
 
     fn losses(&mut self) -> Vec<LogGapEvent> {
-        std::mem::take(&mut *lock(&self.shelf.losses))
+        std::mem::take(&mut lock(&self.shelf.losses).new)
+    }
+
+    fn attention(&self) -> Arc<Notify> {
+        Arc::clone(&self.shelf.attention)
     }
 
     fn rest(&mut self) {
@@ -291,6 +374,25 @@ impl EntryStore for Store {
         if self.shelf.suspect.load(Ordering::Acquire) {
             self.close_epoch();
             self.shelf.suspect.store(false, Ordering::Release);
+        }
+        self.partition.restore_ballast();
+    }
+
+    fn room(&self) -> Room {
+        self.partition.room()
+    }
+
+    fn pass_floor(&mut self) {
+        self.passes_floor = true;
+    }
+
+    fn doubt(&self) -> Option<DoubtNote> {
+        self.shelf.folder.doubt()
+    }
+
+    fn note_doubt(&mut self, note: Option<DoubtNote>) {
+        if let Err(e) = self.shelf.folder.write_doubt(note) {
+            tracing::warn!("log: the doubt of the clock could not be noted ({e}); it begins anew with a restart");
         }
     }
 
@@ -415,7 +517,9 @@ impl Shelf {
         let mut scan = self.scan(first, seal.last, seal.last, &seal.gaps);
         scan.records.truncate(seal.last);
         let whole = scan.records.gaps(first, seal.last) == seal.gaps;
-        if !whole || scan.fault.is_some() {
+        // Of one that is lost altogether there is nothing left to be damaged.
+        let lost_before = whole && scan.records.len() == 0 && !self.folder.epoch(first).exists();
+        if (!whole || scan.fault.is_some()) && !lost_before {
             match self.repair(first, seal.last, seal.last, &mut scan, &seal.gaps) {
                 Err(e) if !whole => return Err(ReadError::Unreadable { found: e.to_string() }),
                 _ => {} // whole, whatever sled says
@@ -432,64 +536,6 @@ impl Shelf {
         Ok(Some(records))
     }
 
-    /// Reads an epoch through sled, and where that is not everything up to `expected`, around it up to `through`. sled
-    /// overwrites what it takes for torn when it opens, so the file's bytes are taken first, and put back. What is known
-    /// to be missing is no fault: an epoch is repaired once.
-    fn scan(&self, first: Seq, expected: Seq, through: Seq, known: &[(Seq, Seq)]) -> Scan {
-        let path = self.folder.epoch(first);
-        let raw = self.folder.raw(first, SCAN_BYTES_MAX);
-        let mut scan = Scan::of(path.clone());
-        let reached = scan.records.last().unwrap_or(Seq(0)).max(expected);
-        if scan.fault.is_some() || scan.records.gaps(first, reached) != known {
-            scan.records.add_found_in(&raw, first, through);
-            scan.epoch = None;
-            scan.fault.get_or_insert_with(|| "sled does not find every entry".to_owned());
-            if !raw.is_empty()
-                && let Err(e) = small_file::replace(&path.join("db"), &raw)
-            {
-                tracing::debug!("log epoch {first}: its file could not be put back as it was found ({e})");
-            }
-        }
-        scan
-    }
-
-    /// Puts in an epoch's place what of it still reads, and says what does not. Seqs up to `certain` were stored; those
-    /// above it, up to `through`, may have been.
-    fn repair(
-        &self,
-        first: Seq,
-        certain: Seq,
-        through: Seq,
-        scan: &mut Scan,
-        told: &[(Seq, Seq)],
-    ) -> Result<(), StoreError> {
-        let disk = |doing| move |e: io::Error| StoreError::disk(self.folder.epoch(first), doing, e);
-        self.folder.probe().map_err(disk("reading it; the disk cannot be written either"))?;
-        let fault = scan.fault.clone().unwrap_or_else(|| "entries are missing".to_owned());
-        let best = &mut scan.records;
-        best.truncate(through);
-        if let Ok(mut second) = self.scan_without_conf(first) {
-            second.records.truncate(through);
-            second.records.add_all(best);
-            *best = second.records;
-        }
-        self.rebuild(first, best)
-            .map_err(|e| StoreError::disk(self.folder.epoch(first), "writing what of it still reads", e))?;
-        let gaps = best.gaps(first, through);
-        let seal = Seal { last: through, newest: best.newest(), gaps: gaps.clone() };
-        self.folder.write_seal(first, &seal).map_err(disk("writing its seal"))?;
-        let bytes_on_disk = self.folder.bytes_of(first);
-        self.epochs().insert(first, Shelved::Sealed { seal, bytes_on_disk });
-        tracing::error!(
-            "log epoch {first}: {fault}; {} entries kept, {} stretches missing, the original is in quarantine",
-            best.len(),
-            gaps.len()
-        );
-        let found_missing = gaps.iter().filter(|gap| !told.contains(gap));
-        lock(&self.losses).extend(found_missing.flat_map(|gap| losses(*gap, certain, &fault)));
-        Ok(())
-    }
-
     /// Takes back an epoch that could not be begun.
     fn give_up(&self, first: Seq, found: String) -> StoreError {
         let _ = self.forget(first); // tried again before the next attempt
@@ -502,38 +548,6 @@ impl Shelf {
         self.folder
             .remove_epoch(first)
             .map_err(|e| StoreError::disk(self.folder.epoch(first), "removing what was begun", e))
-    }
-
-    /// A damaged `conf` or snapshot keeps sled from opening what is otherwise whole; without them it reads all of `db`.
-    fn scan_without_conf(&self, first: Seq) -> io::Result<Scan> {
-        let (epoch, copy) = (self.folder.epoch(first), self.folder.beside(first, "copy"));
-        remove_folder(&copy)?;
-        fs::create_dir_all(copy.join("blobs"))?;
-        fs::copy(epoch.join("db"), copy.join("db"))?;
-        let mut scan = Scan::of(copy.clone());
-        scan.epoch = None;
-        remove_folder(&copy)?;
-        Ok(scan)
-    }
-
-    fn rebuild(&self, first: Seq, records: &Records) -> Result<(), String> {
-        let (building, rebuilt) = (self.folder.beside(first, "rebuilding"), self.folder.beside(first, "rebuilt"));
-        let text = |e: io::Error| e.to_string();
-        if records.len() > 0 {
-            let entries: Vec<Entry> = records.entries().collect();
-            let path = building.clone();
-            guarded(move || {
-                let epoch = Epoch::create(&path)?;
-                entries.chunks(LOG_BATCH_ENTRIES_MAX).try_for_each(|part| epoch.write(part).map(|_| ()))
-            })?;
-            fs::rename(&building, &rebuilt).map_err(text)?;
-            self.folder.sync_epochs().map_err(text)?;
-        }
-        self.folder.quarantine(first).map_err(text)?;
-        if records.len() > 0 {
-            fs::rename(&rebuilt, self.folder.epoch(first)).map_err(text)?;
-        }
-        self.folder.sync_epochs().map_err(text)
     }
 
     fn remove_through(&self, through: Seq) -> Result<(), StoreError> {
@@ -594,19 +608,6 @@ fn shelve(folder: &Folder, firsts: &[Seq]) -> BTreeMap<Seq, Shelved> {
     epochs
 }
 
-/// One gap as told: what was stored and is gone, and what may have been stored.
-fn losses((from, to): (Seq, Seq), certain: Seq, fault: &str) -> Vec<LogGapEvent> {
-    let mut told = Vec::new();
-    if from <= certain {
-        told.push(LogGapEvent { from, to: to.min(certain), reason: format!("damaged on disk: {fault}") });
-    }
-    if to > certain {
-        let reason = "skipped: these numbers may have been given out before the damage".to_owned();
-        told.push(LogGapEvent { from: from.max(certain.next()), to, reason });
-    }
-    told
-}
-
 fn received(entry: &Entry) -> Option<Timestamp> {
     (!entry.clock_unset).then_some(entry.at)
 }
@@ -616,214 +617,6 @@ impl Records {
     fn newest(&self) -> Option<Timestamp> {
         self.entry(self.len().checked_sub(1)?).as_ref().and_then(received)
     }
-}
-
-/// Everything that could be read of an epoch.
-struct Scan {
-    records: Records,
-    /// Why that may not be everything.
-    fault: Option<String>,
-    /// Still open, where there is no fault.
-    epoch: Option<Epoch>,
-}
-
-impl Scan {
-    fn of(epoch: PathBuf) -> Self {
-        if !epoch.join("db").exists() {
-            return Self { records: Records::default(), fault: Some("its files are gone".to_owned()), epoch: None };
-        }
-        match guarded(move || Ok(Self::read(&epoch))) {
-            Ok(scan) => scan,
-            Err(fault) => Self { records: Records::default(), fault: Some(fault), epoch: None },
-        }
-    }
-
-    fn read(path: &Path) -> Self {
-        let mut records = Records::for_epoch();
-        let epoch = match quietly(|| Epoch::open(path)) {
-            Ok(epoch) => epoch,
-            Err(fault) => return Self { records, fault: Some(fault), epoch: None },
-        };
-        let read = quietly(|| {
-            epoch.values(|key, value| {
-                records.take_value(key, value);
-                true
-            })
-        });
-        if read.is_err() {
-            let mut tail = Vec::new();
-            let _ = quietly(|| {
-                epoch.values_backwards(|key, value| {
-                    tail.push((key.to_vec(), value.to_vec()));
-                    true
-                })
-            });
-            tail.iter().rev().for_each(|(key, value)| records.take_value(key, value));
-        }
-        let epoch = read.is_ok().then_some(epoch);
-        Self { records, fault: read.err(), epoch }
-    }
-}
-
-/// One sled directory. Its methods may panic on damaged files: call them in [`quietly`].
-#[derive(Debug)]
-struct Epoch {
-    /// `None` only while it is being dropped.
-    db: Option<sled::Db>,
-    /// sled's own file, for the sync that counts.
-    file: File,
-}
-
-/// What a scan may find before it counts as going round in circles.
-const SCAN_BYTES_MAX: u64 = 16 * LOG_EPOCH_BYTES_MAX;
-/// How often an epoch that was closed a moment ago is tried again: sled lets go of its lock in the background.
-const LOCK_TRIES: u32 = 200;
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
-
-impl Epoch {
-    fn create(path: &Path) -> Result<Self, String> {
-        remove_folder(path).map_err(text)?;
-        let epoch = Self::open(path)?;
-        sync_names(path).map_err(text)?;
-        Ok(epoch)
-    }
-
-    fn open(path: &Path) -> Result<Self, String> {
-        remove_half_made(path).map_err(text)?;
-        let config = sled::Config::new().path(path).cache_capacity(LOG_CACHE_BYTES).flush_every_ms(None);
-        let mut tries = 0;
-        let db = loop {
-            match config.open() {
-                Err(e) if tries < LOCK_TRIES && e.to_string().contains("could not acquire lock") => {
-                    tries += 1;
-                    thread::sleep(LOCK_PAUSE);
-                }
-                opened => break opened.map_err(text)?,
-            }
-        };
-        let file = File::open(path.join("db")).map_err(text)?;
-        Ok(Self { db: Some(db), file })
-    }
-
-    /// Stores entries, whole or not at all, and syncs them. The answer is their bytes.
-    fn write<'a>(&self, entries: impl IntoIterator<Item = &'a Entry>) -> Result<u64, String> {
-        let mut bytes = 0;
-        let mut batch = sled::Batch::default();
-        pack::pack(entries, |key, value| {
-            bytes += value.len() as u64;
-            batch.insert(key, value);
-        });
-        self.db()?.apply_batch(batch).map_err(text)?;
-        self.sync()?;
-        Ok(bytes)
-    }
-
-    fn sync(&self) -> Result<(), String> {
-        self.db()?.flush().map_err(text)?;
-        self.file.sync_data().map_err(text)
-    }
-
-    fn values(&self, visit: impl FnMut(&[u8], &[u8]) -> bool) -> Result<(), String> {
-        visit_all(self.db()?.iter(), visit)
-    }
-
-    /// From the value that holds `seq`.
-    fn values_from(&self, seq: Seq, visit: impl FnMut(&[u8], &[u8]) -> bool) -> Result<(), String> {
-        let db = self.db()?;
-        let wanted = pack::key(seq);
-        for item in db.range(..=&wanted[..]).rev() {
-            let (key, _) = item.map_err(text)?;
-            if pack::is_first_part(&key) {
-                return visit_all(db.range(key..), visit);
-            }
-        }
-        visit_all(db.range(&wanted[..]..), visit)
-    }
-
-    fn values_backwards(&self, visit: impl FnMut(&[u8], &[u8]) -> bool) -> Result<(), String> {
-        visit_all(self.db()?.iter().rev(), visit)
-    }
-
-    fn db(&self) -> Result<&sled::Db, String> {
-        self.db.as_ref().ok_or_else(|| "closed".to_owned())
-    }
-}
-
-/// sled syncs as it closes, and panics or waits for ever where that fails.
-impl Drop for Epoch {
-    fn drop(&mut self) {
-        let db = self.db.take();
-        if let Err(found) = guarded(move || {
-            drop(db);
-            Ok(())
-        }) {
-            tracing::warn!("log epoch: closing it: {found}");
-        }
-    }
-}
-
-/// Makes an epoch's files durable by name, and its `conf` whole: sled never syncs that, and does not open without.
-fn sync_names(epoch: &Path) -> io::Result<()> {
-    File::open(epoch.join("conf"))?.sync_all()?;
-    sync_folder(epoch)
-}
-
-/// A snapshot that sled was still writing when the process or the power went: it takes it for its newest, and refuses to
-/// open. The one before counts.
-fn remove_half_made(epoch: &Path) -> io::Result<()> {
-    let items = match fs::read_dir(epoch) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        items => items?,
-    };
-    for item in items {
-        let path = item?.path();
-        if path.extension().is_some_and(|what| what == "generating") {
-            fs::remove_file(&path)?;
-        }
-    }
-    Ok(())
-}
-
-/// Visits values up to the first that does not read, and never for ever.
-fn visit_all(
-    values: impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>,
-    mut visit: impl FnMut(&[u8], &[u8]) -> bool,
-) -> Result<(), String> {
-    let mut bytes = 0;
-    for item in values {
-        let (key, value) = item.map_err(text)?;
-        bytes += (key.len() + value.len()) as u64;
-        if bytes > SCAN_BYTES_MAX {
-            return Err(format!("expected at most {SCAN_BYTES_MAX} bytes, found more"));
-        }
-        if !visit(&key, &value) {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// A panic of sled is an error like any other.
-fn quietly<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        Err(format!("sled gave up: {}", said.unwrap_or("no reason given")))
-    })
-}
-
-/// Does the work in a thread of its own, which is left behind where it does not come back in time.
-fn guarded<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
-    let (done, result) = mpsc::sync_channel(1);
-    let thread = thread::Builder::new().name("log-epoch".to_owned());
-    let _ = thread.spawn(move || done.send(quietly(work))).map_err(text)?;
-    match result.recv_timeout(LOG_EPOCH_OPEN_TIMEOUT) {
-        Ok(result) => result,
-        Err(_) => Err(format!("sled did not come back within {} s", LOG_EPOCH_OPEN_TIMEOUT.as_secs())),
-    }
-}
-
-fn text(error: impl ToString) -> String {
-    error.to_string()
 }
 
 #[cfg(test)]

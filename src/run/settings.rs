@@ -22,6 +22,7 @@ use crate::link::session::Abilities;
 use crate::log::cursor::Cursors;
 use crate::log::driver::{LogHealth, LogStats};
 use crate::log::record::Entry;
+use crate::log::retention::Capacity;
 use crate::log::{ReadError, Reader};
 use crate::tokens::{Scope, TokenFile, TokensError};
 
@@ -75,7 +76,7 @@ fn overridden(default: Pattern, site: &config::PatternOverride) -> Pattern {
 /// # Errors
 /// The file is there and cannot be read.
 pub fn token_verifier(data_dir: &Path) -> Result<TokenVerifier, TokensError> {
-    let file = TokenFile::open(data_dir)?;
+    let file = TokenFile::open_anyway(data_dir)?;
     Ok(Arc::new(move |presented| {
         let tokens = file.tokens();
         let token = tokens.verify(presented)?;
@@ -130,6 +131,14 @@ impl api::LogReader for FlushedLog {
             LogHealth::Good => None,
             LogHealth::Failing { error, .. } => Some(error.to_string()),
         }
+    }
+
+    fn capacity(&self) -> Option<Capacity> {
+        self.stats.capacity()
+    }
+
+    fn commits(&self) -> (u64, u64) {
+        (self.stats.commits(), self.stats.failed_commits())
     }
 
     fn unflushed(&self) -> u64 {

@@ -15,6 +15,7 @@ mod gateway;
 #[path = "../house/http.rs"]
 #[allow(dead_code, reason = "shared")]
 mod http;
+mod nothing_lost;
 mod operations;
 mod peer;
 mod sibling;

@@ -182,6 +182,13 @@ impl Gateway {
         body
     }
 
+    /// Whatever a path answers: the status and the body.
+    pub(crate) async fn asked(&self, path: &str) -> (u16, Value) {
+        let answer = awaited(path, http::get(self.running().api, path, &self.token)).await;
+        let (status, body) = answer.unwrap_or_else(|e| panic!("GET {path}: {e}; {}", self.said().join("\n")));
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
     /// Has a link's PBX do something: the status and the answer.
     pub(crate) async fn service(&self, link: &str, service: &str, arguments: Value) -> (u16, Value) {
         let path = format!("/api/v1/links/{link}/services/{service}");

@@ -48,6 +48,10 @@ struct Log {
     unflushed: u64,
     bytes: u64,
     max_bytes: u64,
+    /// Of its partition; null where that is not known.
+    free_bytes: Option<u64>,
+    /// Of these, left to others.
+    floor_bytes: Option<u64>,
     entries_per_s: Option<f64>,
     consumers: Vec<Consumer>,
     /// How long the log can take events without losing one a consumer has not read, at the present rate.
@@ -69,8 +73,8 @@ pub(in crate::api) async fn status(State(app): State<AppState>, uri: Uri) -> Res
     let consumers: Vec<Consumer> =
         app.log.consumers().into_iter().map(|(name, seq)| Consumer { name, seq, lag: lag(seq) }).collect();
     let fault = app.log.fault();
-    let held = Held { entries: (last.0 + 1).saturating_sub(first.0), bytes, bytes_max: app.log_bytes_max };
-    let unread = consumers.iter().map(|consumer| consumer.lag).max().unwrap_or(0);
+    let capacity = app.log.capacity();
+    let room = capacity.map(|capacity| capacity.room).filter(|room| room.free < u64::MAX);
     let log = Log {
         state: if fault.is_none() { "good" } else { "failing" },
         fault,
@@ -80,9 +84,11 @@ pub(in crate::api) async fn status(State(app): State<AppState>, uri: Uri) -> Res
         unflushed: app.log.unflushed(),
         bytes,
         max_bytes: app.log_bytes_max,
+        free_bytes: room.map(|room| room.free),
+        floor_bytes: room.map(|room| room.floor),
         entries_per_s: summary.entries_per_s,
         consumers,
-        offline_capacity_s: held.lasts_s(unread, summary.entries_per_s),
+        offline_capacity_s: capacity.and_then(|capacity| capacity.lasts_s(summary.entries_per_s)),
     };
     Ok(Json(to_json(&Status {
         gateway: &app.gateway,
@@ -103,36 +109,23 @@ fn uplink(app: &AppState) -> Option<UplinkStatus> {
     Some(figures.status(app.log.last(), app.clock.now()))
 }
 
-/// What the log holds, and may.
-#[derive(Clone, Copy)]
-struct Held {
-    entries: u64,
-    bytes: u64,
-    bytes_max: u64,
-}
-
-impl Held {
-    /// Entries are as long as those held are on average; what every consumer has read may go.
-    fn lasts_s(self, unread: u64, entries_per_s: Option<f64>) -> Option<u64> {
-        let per_s = entries_per_s.filter(|per_s| *per_s > 0.0)?;
-        if self.entries == 0 || self.bytes == 0 {
-            return None;
-        }
-        let entry_bytes = self.bytes as f64 / self.entries as f64;
-        let left = self.bytes_max as f64 - unread.min(self.entries) as f64 * entry_bytes;
-        Some((left.max(0.0) / (per_s * entry_bytes)) as u64)
-    }
-}
-
 pub(in crate::api) async fn metrics(State(app): State<AppState>, uri: Uri) -> Result<Response, Problem> {
     Params::parse(&uri, &[])?;
     // A part that does not answer shows as zeroes beside counters that still count.
     let (summary, lamps) = tokio::join!(summary(&app), lamps::every(&app));
     let lamps = lamps.unwrap_or_default();
+    let summary = summary.unwrap_or_default();
+    let (last, (log_commits, log_commits_failed), capacity) = (app.log.last().0, app.log.commits(), app.log.capacity());
+    let lag = |(name, seq): (String, Seq)| (name, last.saturating_sub(seq.0));
     let gauges = Gauges {
-        summary: summary.unwrap_or_default(),
+        log_commits,
+        log_commits_failed,
+        log_free_bytes: capacity.map(|capacity| capacity.room.free).filter(|free| *free < u64::MAX),
+        log_offline_capacity_s: capacity.and_then(|capacity| capacity.lasts_s(summary.entries_per_s)),
+        log_consumers: app.log.consumers().into_iter().map(lag).collect(),
+        summary,
         log_first_seq: app.log.first().0,
-        log_last_seq: app.log.last().0,
+        log_last_seq: last,
         log_bytes: app.log.bytes(),
         log_unflushed: app.log.unflushed(),
         log_good: app.log.fault().is_none(),
@@ -152,20 +145,4 @@ pub(in crate::api) async fn metrics(State(app): State<AppState>, uri: Uri) -> Re
 
 fn uptime_s(app: &AppState) -> u64 {
     app.clock.now().saturating_duration_since(app.started).as_secs()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn offline_capacity_is_what_is_left_over_what_comes_in() {
-        let held = Held { entries: 100, bytes: 10_000, bytes_max: 100_000 };
-        assert_eq!(held.lasts_s(0, Some(10.0)), Some(100));
-        assert_eq!(held.lasts_s(100, Some(10.0)), Some(90));
-        assert_eq!(held.lasts_s(0, Some(0.0)), None);
-        assert_eq!(held.lasts_s(0, None), None);
-        assert_eq!(Held { entries: 0, ..held }.lasts_s(0, Some(1.0)), None);
-        assert_eq!(Held { bytes: 200_000, ..held }.lasts_s(100, Some(1.0)), Some(0));
-    }
 }

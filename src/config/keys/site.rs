@@ -21,6 +21,13 @@ pub(super) const LOG: &[Key] = &[
     key("keep", Takes::Duration, Some("\"7d\""), "retention by age, 1 m to 3650 d"),
     key("max_bytes", Takes::Size, Some("\"256MiB\""), "retention by bytes on disk, 16 MiB to 1 TiB"),
     key(
+        "floor",
+        Takes::Size,
+        Some("\"64MiB\""),
+        "room on the log's partition left to others: below it the oldest entries give way; an eighth of a small partition \
+         at most; 1 MiB to 1 TiB",
+    ),
+    key(
         "commit_interval",
         Takes::Duration,
         Some("\"5ms\""),

@@ -1,5 +1,8 @@
+use std::sync::atomic::AtomicI64;
+
 use super::*;
 use crate::event::MessageEvent;
+use crate::log::age::DoubtNote;
 use crate::log::memory::MemoryStore;
 use crate::log::store::Store;
 use crate::log::{Committed, Reader};
@@ -14,11 +17,17 @@ struct Bench {
     health: watch::Receiver<LogHealth>,
     stats: LogStats,
     cursors: Cursors,
+    /// Milliseconds by which the wall was set.
+    steps: &'static AtomicI64,
     task: JoinHandle<()>,
 }
 
 impl Bench {
     fn new(store: impl EntryStore, committing: Committing, retention: Retention) -> Self {
+        Self::at(Timestamp(1_800_000_000_000), store, committing, retention)
+    }
+
+    fn at(wall: Timestamp, store: impl EntryStore, committing: Committing, retention: Retention) -> Self {
         let (events, events_in) = mpsc::channel(64);
         let (entries_out, entries) = mpsc::channel(100_000);
         let (durable_out, durable) = mpsc::channel(10_000);
@@ -27,11 +36,12 @@ impl Bench {
         let (health_out, health) = watch::channel(LogHealth::Good);
         let stats = LogStats::default();
         let cursors = Cursors::in_memory();
+        let steps: &'static AtomicI64 = Box::leak(Box::default());
         let settings = LogSettings {
             commit_interval: LogSettings::COMMIT_INTERVAL,
             retention,
             cursors: cursors.clone(),
-            clock: Clock::simulated(Timestamp(1_800_000_000_000)),
+            clock: Clock::simulated(wall).with_steps(steps),
         };
         let channels = LogChannels {
             events: events_in,
@@ -42,7 +52,7 @@ impl Bench {
             health: health_out,
         };
         let task = spawn(store, committing, settings, channels, stats.clone());
-        Self { events, entries, durable, flushed, stream, health, stats, cursors, task }
+        Self { events, entries, durable, flushed, stream, health, stats, cursors, steps, task }
     }
 
     fn in_memory(store: &MemoryStore) -> Self {
@@ -55,6 +65,20 @@ impl Bench {
 
     async fn flushed_to(&mut self, seq: u64) {
         self.flushed.wait_for(|flushed| flushed.0 >= seq).await.unwrap();
+    }
+
+    /// Somebody sets the wall clock.
+    fn step(&self, days: i64) {
+        self.steps.fetch_add(days * 24 * 3600 * 1000, Ordering::Relaxed);
+    }
+
+    /// One event after another until so many are flushed, each at once.
+    async fn fill(&mut self, to: u64) {
+        while self.stats.flushed().0 < to {
+            let next = self.stats.flushed().0 + 1;
+            self.submit(&next.to_string()).await;
+            self.flushed_to(next).await;
+        }
     }
 
     async fn stop(self) {
@@ -271,9 +295,13 @@ async fn a_store_without_room_is_relieved_first_and_told_about_afterwards() {
 async fn a_loss_found_by_the_store_becomes_an_event() {
     let store = MemoryStore::new(10);
     let mut bench = Bench::in_memory(&store);
-    store.report_loss(LogGapEvent { from: Seq(3), to: Seq(4), reason: "damaged on disk".into() });
     bench.submit("a").await;
+    bench.flushed_to(1).await;
+    let clock = Clock::system();
+    let found = clock.now();
+    store.report_loss(LogGapEvent { from: Seq(3), to: Seq(4), reason: "damaged on disk".into() });
     bench.flushed_to(2).await;
+    assert!(clock.now() - found < Duration::from_secs(1), "it does not wait for the next event");
     let kinds = kinds(&store.reader());
     assert_eq!(kinds.iter().filter(|kind| *kind == "log.lost").count(), 1, "{kinds:?}");
     bench.stop().await;
@@ -322,7 +350,27 @@ impl EntryStore for Slow {
         self.store.losses()
     }
 
+    fn attention(&self) -> Arc<Notify> {
+        self.store.attention()
+    }
+
     fn rest(&mut self) {}
+
+    fn room(&self) -> retention::Room {
+        self.store.room()
+    }
+
+    fn pass_floor(&mut self) {
+        self.store.pass_floor();
+    }
+
+    fn doubt(&self) -> Option<DoubtNote> {
+        self.store.doubt()
+    }
+
+    fn note_doubt(&mut self, note: Option<DoubtNote>) {
+        self.store.note_doubt(note);
+    }
 
     fn reader(&self) -> Reader {
         self.store.reader()
@@ -346,4 +394,246 @@ async fn while_the_disk_takes_its_time_events_go_to_the_lamps_and_the_next_batch
     assert!(bench.stats.commits() <= 10);
     drop(open);
     bench.stop().await;
+}
+
+fn trimmed(store: &MemoryStore) -> Vec<LogGapEvent> {
+    let reader = store.reader();
+    let entries = reader.read(Seq(reader.first().0 - 1), 10_000, usize::MAX).unwrap();
+    let said = entries.iter().filter(|entry| entry.kind.as_str() == "log.trimmed");
+    said.map(|entry| serde_json::from_slice(&entry.data).unwrap()).collect()
+}
+
+fn days(count: u64) -> Duration {
+    Duration::from_secs(count * 24 * 3600)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_hears_of_an_entry_on_the_stream_finds_that_the_view_has_it() {
+    let store = MemoryStore::new(100);
+    let mut bench = Bench::in_memory(&store);
+    for seq in 1..=50 {
+        bench.submit("a").await;
+        assert_eq!(bench.stream.recv().await.unwrap().seq, Seq(seq));
+        let newest = drained(&mut bench.durable).last().and_then(|batch| batch.last().map(|it| it.entry.seq));
+        assert_eq!(newest, Some(Seq(seq)), "the stream told before the view was given it");
+        assert_eq!(*bench.flushed.borrow(), Seq(seq));
+    }
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_time_server_removes_nothing_for_a_day_and_nothing_at_all_once_it_is_put_right() {
+    let store = MemoryStore::new(10);
+    let mut bench = Bench::in_memory(&store);
+    bench.cursors.advance("uplink", Seq(0)).unwrap();
+    bench.fill(35).await;
+    bench.stop().await;
+    // A process later nothing but the wall tells how old these are.
+    let mut bench = Bench::in_memory(&store);
+    bench.cursors.advance("uplink", Seq(0)).unwrap();
+    tokio::time::sleep(days(1)).await;
+    bench.step(4000);
+    tokio::time::sleep(Duration::from_secs(23 * 3600)).await;
+    assert_eq!(store.reader().first(), Seq(1));
+    assert!(store.doubt().is_some(), "the doubt outlives the process");
+    bench.step(-4000);
+    tokio::time::sleep(days(2)).await;
+    assert_eq!((store.reader().first(), store.doubt()), (Seq(1), None));
+    // One that stays is believed at last, and what goes by it is said.
+    bench.step(4000);
+    tokio::time::sleep(days(1) + Duration::from_secs(200)).await;
+    bench.flushed_to(36).await;
+    assert_eq!(store.reader().first(), Seq(31));
+    let said = trimmed(&store);
+    assert!(said.len() == 1 && said[0].reason.ends_with("not read by uplink"), "{said:?}");
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_doubt_goes_on_over_restarts() {
+    let store = MemoryStore::new(10);
+    let mut bench = Bench::in_memory(&store);
+    bench.fill(35).await;
+    bench.step(4000);
+    tokio::time::sleep(Duration::from_secs(10 * 3600)).await;
+    bench.fill(50).await;
+    bench.stop().await;
+    let wrong = Timestamp(1_800_000_000_000).plus(days(4001));
+    let bench = Bench::at(wrong, store.clone(), Committing::Inline, Retention::default());
+    tokio::time::sleep(Duration::from_secs(13 * 3600)).await;
+    assert_eq!(store.reader().first(), Seq(1), "twenty-three hours in all, of which whole ones count");
+    tokio::time::sleep(Duration::from_secs(3 * 3600)).await;
+    assert_eq!(store.reader().first(), Seq(51), "and a day: all of it was stamped before");
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_never_set_still_lets_entries_leave_by_age_within_a_run() {
+    let store = MemoryStore::new(10);
+    let retention = Retention { keep: days(1), ..Retention::default() };
+    let mut bench = Bench::at(Timestamp(5_000), store.clone(), Committing::Inline, retention);
+    bench.fill(25).await;
+    tokio::time::sleep(Duration::from_secs(23 * 3600)).await;
+    assert_eq!(store.reader().first(), Seq(1));
+    // It is set, years later: that makes nothing older.
+    bench.steps.store(1_800_000_000_000, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(1800)).await;
+    assert_eq!(store.reader().first(), Seq(1));
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    bench.flushed_to(26).await;
+    assert_eq!(store.reader().first(), Seq(21));
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_goes_back_keeps_nothing_for_ever() {
+    let store = MemoryStore::new(10);
+    let mut bench = Bench::in_memory(&store);
+    bench.fill(25).await;
+    bench.stop().await;
+    let back = Timestamp(1_800_000_000_000 - 200 * 24 * 3600 * 1000);
+    let mut bench = Bench::at(back, store.clone(), Committing::Inline, Retention::default());
+    tokio::time::sleep(days(30)).await;
+    assert_eq!(store.reader().first(), Seq(1), "nothing tells how old they are");
+    bench.fill(45).await;
+    tokio::time::sleep(days(8)).await;
+    bench.flushed_to(46).await;
+    assert_eq!(store.reader().first(), Seq(41), "they leave with what came after them");
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_longer_than_every_default_loses_nothing_that_fits() {
+    let store = MemoryStore::new(10);
+    let retention = Retention { keep: days(60), ..Retention::default() };
+    let mut bench = Bench::new(store.clone(), Committing::Inline, retention);
+    bench.cursors.advance("uplink", Seq(0)).unwrap();
+    for day in 1..=50 {
+        bench.fill(day * 3).await;
+        tokio::time::sleep(days(1)).await;
+    }
+    assert_eq!(store.reader().read(Seq(0), 10_000, usize::MAX).unwrap().len(), 150);
+    assert!(trimmed(&store).is_empty());
+    bench.stop().await;
+}
+
+/// A partition with room for some epochs of 10 entries of about 1000 bytes.
+fn crowded(store: &MemoryStore) -> (u64, u64) {
+    let floor = 1_000_000;
+    let room = 3 * crate::limits::LOG_EPOCH_BYTES_MAX;
+    store.on_partition(floor + room + 100_000, floor);
+    (floor, room)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_others_fill_costs_the_oldest_entries_and_that_is_said_first() {
+    let store = MemoryStore::new(10);
+    let mut bench = Bench::in_memory(&store);
+    bench.cursors.advance("uplink", Seq(1000)).unwrap();
+    let text = "x".repeat(1000);
+    crowded(&store);
+    for seq in 1..=300 {
+        bench.submit(&text).await;
+        bench.flushed_to(seq).await;
+        assert_eq!(*bench.health.borrow(), LogHealth::Good);
+    }
+    let said = trimmed(&store);
+    assert!(said.len() > 5, "{said:?}");
+    assert!(said.iter().all(|gap| gap.reason.starts_with("disk: ") && !gap.reason.contains("not read")), "{said:?}");
+    let through = said.last().unwrap().to;
+    assert!(store.reader().first() >= Seq(said[said.len() - 2].to.0 + 1) && store.reader().first() <= through.next());
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_then_drained_accepts_again_at_once_and_says_so() {
+    let store = MemoryStore::new(10);
+    let mut bench = Bench::in_memory(&store);
+    let clock = Clock::system();
+    bench.cursors.advance("uplink", Seq(0)).unwrap();
+    bench.fill(30).await;
+    store.on_partition(2_000, 1_500);
+    bench.submit("waits").await;
+    bench.health.wait_for(|health| *health != LogHealth::Good).await.unwrap();
+    let LogHealth::Failing { error, .. } = bench.health.borrow().clone() else { panic!() };
+    assert!(error.contains("(log.floor)") && error.contains("1 entries wait in memory"), "{error}");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(store.reader().first(), Seq(1), "what a consumer has not read does not give way");
+    let drained = clock.now();
+    bench.cursors.advance("uplink", Seq(30)).unwrap();
+    bench.flushed_to(31).await;
+    assert!(clock.now() - drained <= LOG_FULL_RETRY, "{:?}", clock.now() - drained);
+    bench.health.wait_for(|health| *health == LogHealth::Good).await.unwrap();
+    bench.flushed_to(32).await;
+    assert_eq!(store.reader().first(), Seq(21), "all but the newest epoch");
+    let said = trimmed(&store);
+    assert!(said[0].reason.starts_with("disk: ") && (said[0].from, said[0].to) == (Seq(1), Seq(20)), "{said:?}");
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_never_reads_slows_nobody() {
+    let (idle, alone) = (MemoryStore::new(100), MemoryStore::new(100));
+    let mut ended = Vec::new();
+    for (store, consumers) in [(&idle, 60), (&alone, 0)] {
+        let mut bench = Bench::in_memory(store);
+        for consumer in 0..consumers {
+            bench.cursors.advance(&format!("idle-{consumer}"), Seq(0)).unwrap();
+        }
+        let begun = Clock::system().now();
+        bench.fill(5_000).await;
+        ended.push(Clock::system().now() - begun);
+        assert_eq!(bench.stats.unflushed(), 0);
+        bench.stop().await;
+    }
+    assert_eq!(ended[0], ended[1], "the same in virtual time");
+}
+
+/// Fills a log on disk at a known rate until retention takes the first entry that a consumer has not read.
+#[tokio::test(start_paused = true)]
+async fn offline_capacity_s_is_what_comes_true_within_a_quarter() {
+    const PER_S: u64 = 250;
+    for (max_mib, bytes, read) in [(16, 1500, 0), (32, 3000, 0), (32, 1500, 9000)] {
+        let folder = tempfile::tempdir().unwrap();
+        let retention = Retention { max_bytes: max_mib << 20, ..Retention::default() };
+        let store = Store::open(folder.path()).unwrap();
+        let mut bench = Bench::new(store, Committing::Inline, retention);
+        bench.cursors.advance("uplink", Seq(read)).unwrap();
+        let text = "x".repeat(bytes);
+        let mut foretold: Vec<(u64, u64)> = Vec::new();
+        let mut second = 0;
+        let gone = loop {
+            for _ in 0..PER_S {
+                bench.submit(&text).await;
+            }
+            second += 1;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let trims = drained(&mut bench.durable).iter().flat_map(|batch| batch.to_vec()).collect::<Vec<_>>();
+            drained(&mut bench.entries);
+            let unread = trims.iter().any(|it| matches!(&it.event.body, Body::LogTrimmed(gap) if gap.to.0 > read));
+            if unread {
+                break second;
+            }
+            if bench.stats.flushed().0 > read {
+                let lasts = bench.stats.capacity().unwrap().lasts_s(Some(PER_S as f64)).unwrap();
+                foretold.push((second, lasts));
+            }
+        };
+        // As of the last look: asked for right after it, when an epoch was begun or a minute was over.
+        let mut looks = foretold.clone();
+        looks.dedup_by_key(|(_, lasts)| *lasts);
+        assert!(looks.len() >= 2, "{foretold:?}");
+        for (at, lasts) in looks {
+            let came = gone - at;
+            let off = lasts.abs_diff(came) as f64 / (gone as f64);
+            assert!(off <= 0.25, "{max_mib} MiB, {bytes} B: after {at} s {lasts} s were foretold, {came} s came");
+        }
+        let (at, first) = foretold[0];
+        let came = (gone - at) as f64;
+        assert!(
+            (first as f64 / came - 1.0).abs() <= 0.25,
+            "{max_mib} MiB, {bytes} B: foretold {first} s, came {came} s"
+        );
+        bench.stop().await;
+    }
 }

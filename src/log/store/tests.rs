@@ -1,10 +1,14 @@
+use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::event::{Body, Event, Submitted};
 use crate::log::memory::MemoryStore;
 use crate::log::pack::tests::logged;
 
@@ -142,6 +146,27 @@ fn a_reader_that_outlives_the_store_is_told() {
     Store::open(folder.path()).unwrap();
 }
 
+/// A whole small log as version 1 of the record wrote it; never written again, or it would prove nothing.
+#[test]
+fn a_log_folder_of_version_1_opens_and_reads_exactly() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/log");
+    let folder = folder();
+    copy_folder(&corpus.join("v1"), folder.path());
+    let mut store = Store::open(folder.path()).unwrap();
+    assert_eq!(store.identity(), "0123456789abcdef");
+    let identity = crate::log::record::Identity { gateway: "corpus".into(), log: store.identity().to_owned() };
+    let mut lines = Vec::new();
+    for entry in read_all(&store.reader(), 0) {
+        identity.write_cloudevent(&entry, &mut lines);
+        lines.push(b'\n');
+    }
+    assert_eq!(String::from_utf8(lines).unwrap(), fs::read_to_string(corpus.join("v1.jsonl")).unwrap());
+    assert_eq!((store.last(), store.epochs().len()), (Seq(9), 2));
+    assert!(store.losses().is_empty());
+    fill(&mut store, 10, 12, 10, 3);
+    assert_eq!(store.last(), Seq(12), "and it goes on");
+}
+
 #[test]
 fn a_second_process_is_refused_in_one_line() {
     let folder = folder();
@@ -258,12 +283,23 @@ fn assert_says_what_is_missing(folder: &Path, last: u64, what: &str) -> usize {
     assert_eq!(all, range(1, store.last().0.max(last)), "{what}: present {present:?}, told {losses:?}");
     let next = store.last().0 + 1;
     assert!(next > last, "{what}: seq {next} is given out twice");
+    drop(store);
+    let mut store = Store::open(folder).unwrap();
+    assert_eq!(store.losses(), losses, "{what}: a loss that was never said durably comes back");
+    let told = losses.iter().zip(next..).map(|(gap, seq)| {
+        let event = Event::gateway(Body::LogLost(gap.clone()));
+        Logged::new(Seq(seq), Submitted { at: Timestamp(1_800_000_000_000), clock_unset: false, event, receipt: None })
+    });
+    let told: Vec<Logged> = told.collect();
+    store.commit(&told).unwrap();
+    let (said, next) = (told.len(), store.last().0 + 1);
+    let reader = store.reader();
     fill(&mut store, next, next + 3, 300, 4);
     assert_eq!(reader.read(Seq(next - 1), 10, usize::MAX).unwrap().len(), 4, "{what}");
     drop(store);
     let mut store = Store::open(folder).unwrap();
     let again = read_all(&store.reader(), 0);
-    assert_eq!(again.len(), present.len() + 4, "{what}: after one more start");
+    assert_eq!(again.len(), present.len() + said + 4, "{what}: after one more start");
     assert_eq!(store.losses(), [], "{what}: told twice");
     missing.len()
 }

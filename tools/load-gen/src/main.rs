@@ -2,6 +2,7 @@
 //!
 //! Build everything first, `cargo build --release --workspace`: the gateway that is measured is the binary beside this one.
 
+mod commit;
 mod gateway;
 mod latency;
 mod parse;
@@ -16,6 +17,7 @@ usage: load-gen WHAT
   gateway          the whole gateway on the recorded storm: parsed, stored, memory, start
   latency          PBX write to lamp level at 1,000 events/s, beside a socket's round trip
   store [FOLDER]   the log alone, beside append + fdatasync
+  commit           what log.commit_interval costs at both ends, beside append + fdatasync
   all              everything above";
 
 fn main() -> anyhow::Result<()> {
@@ -27,12 +29,14 @@ fn main() -> anyhow::Result<()> {
         Some("gateway") => gateway::run(),
         Some("latency") => latency::run(),
         Some("store") => store_bench::run(),
+        Some("commit") => commit::run(),
         Some("all") => {
             for (name, run) in [
                 ("parse", parse::run as fn() -> anyhow::Result<()>),
                 ("gateway", gateway::run),
                 ("latency", latency::run),
                 ("store", store_bench::run),
+                ("commit", commit::run),
             ] {
                 println!("\n== {name}");
                 run()?;

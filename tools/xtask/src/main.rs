@@ -21,11 +21,13 @@ cargo xtask COMMAND
   month [SEEDS] a month of one office in virtual time under faults, with flat memory, so many seeds (1000 unless said);
                 a few seconds each on one core, and as many at once as there are cores
   days [SEEDS]  a day of each dialect in virtual time under faults, so many seeds (20 unless said); half a minute each
+  damage [ROUNDS]   one file of a data folder flipped, zeroed or cut, so many times (500 unless said); a second each
+  backlog [EPOCHS]  start and memory with so many epochs of 2 MiB in the log (1000 unless said); minutes, disk for it
   fuzz [SECONDS] [NAME…]  every fuzz target of that name, seeded from the corpus, a minute each unless said
   crash [--rounds N] [--power-cuts N] [--seed S] [--careless FILE] [--debug]
                 the real gateway under load, ended by kill -9 (1000 rounds unless said) and by power cuts (100): nothing
                 acknowledged is lost; half an hour; the table goes to stdout and to target/crash
-  bench [WHAT]  figures beside yardsticks: parse, gateway, latency, store, or all; builds a release first
+  bench [WHAT]  figures beside yardsticks: parse, gateway, latency, store, commit, or all; builds a release first
   lab build     builds the Asterisk root, once, into the cache (about a minute, 100 MB of packages)
   lab start     starts that Asterisk on this machine's loopback and leaves it running, to try things by hand
   lab stop      ends it
@@ -54,6 +56,10 @@ fn main() -> ExitCode {
         ["month", seeds] => month::months(seeds),
         ["days"] => days("20"),
         ["days", seeds] => days(seeds),
+        ["damage"] => campaign("a_corrupt_record", "LAMPLIGHTER_DAMAGE_ROUNDS", "500"),
+        ["damage", rounds] => campaign("a_corrupt_record", "LAMPLIGHTER_DAMAGE_ROUNDS", rounds),
+        ["backlog"] => campaign("a_backlog_of_any_length", "LAMPLIGHTER_BACKLOG_EPOCHS", "1000"),
+        ["backlog", epochs] => campaign("a_backlog_of_any_length", "LAMPLIGHTER_BACKLOG_EPOCHS", epochs),
         ["fuzz"] => fuzz::everything("60", &[]),
         ["fuzz", seconds, names @ ..] => fuzz::everything(seconds, names),
         ["crash", options @ ..] => crash(options),
@@ -130,6 +136,18 @@ fn crash(options: &[&str]) -> Result<bool> {
     let options: Vec<&str> = options.iter().copied().filter(|option| *option != "--debug").collect();
     let run = [&["run", "--quiet", "--package", "crash"], profile, &["--"], &options].concat();
     succeed(cargo(&run), "the table above says how to repeat a failed round")?;
+    Ok(true)
+}
+
+/// The whole form of a test that is short otherwise.
+fn campaign(test: &str, variable: &str, rounds: &str) -> Result<bool> {
+    if rounds.parse::<u32>().is_err() {
+        bail!("expected a number, found `{rounds}`");
+    }
+    step(test);
+    let mut whole = cargo(&["test", "--package", "lamplighter", "--test", "faults", test, "--", "--nocapture"]);
+    whole.env(variable, rounds);
+    succeed(whole, "rounds run from seed 0 on; the one that failed is named above")?;
     Ok(true)
 }
 
