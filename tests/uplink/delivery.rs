@@ -54,7 +54,7 @@ async fn the_status_is_retained_and_says_when_the_gateway_is_gone() {
     assert_eq!(will.json()["gateway"], "house");
 
     let from = house.ear.count();
-    house.gateway.start().await;
+    house.begins_again().await;
     house.is_online(from).await;
     house.catches_up().await;
     let (code, said) = house.gateway.stop(STOPS_WITHIN).await;
@@ -137,5 +137,6 @@ async fn in_flight_is_bounded_by_the_configuration_where_the_broker_takes_more()
     house.proxy.heal();
     house.nothing_is_lost().await;
     let most = house.proxy.most_in_flight();
-    assert!((2..=7).contains(&most), "{most} at once: no more than is configured, and not one by one");
+    // The status is none of them and may be under way beside them.
+    assert!((2..=8).contains(&most), "{most} at once: no more than is configured, and not one by one");
 }

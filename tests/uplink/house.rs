@@ -59,10 +59,23 @@ impl House {
 
     pub(crate) async fn open_with(uplink: &str, broker: impl FnOnce(Settings) -> Settings) -> Self {
         let mut house = Self::built(broker).await;
-        house.gateway.configure(&house.site(uplink));
-        house.gateway.start().await;
+        let site = house.site(uplink);
+        house.begins(&site).await;
         house.is_online(0).await;
         house
+    }
+
+    /// The gateway runs with this configuration, and hears the PBX.
+    pub(crate) async fn begins(&mut self, site: &str) {
+        self.gateway.configure(site);
+        self.begins_again().await;
+    }
+
+    /// The gateway runs, as it is configured and with the log it has, and hears the PBX.
+    pub(crate) async fn begins_again(&mut self) {
+        self.gateway.start().await;
+        let hears = |link: &Value| link["state"] == "up" && link["stale"] == false;
+        self.gateway.get_until("/api/v1/links/office", hears).await;
     }
 
     /// Everything but the gateway runs; that one is not configured yet.
@@ -154,6 +167,13 @@ impl House {
             .await;
     }
 
+    /// As [`Self::catches_up`], and the gateway knows it: nothing is under way.
+    pub(crate) async fn settles(&self) -> u64 {
+        let last = self.catches_up().await;
+        self.uplink_until(|uplink| uplink["acknowledged"].as_u64().is_some_and(|seq| seq >= last)).await;
+        last
+    }
+
     /// Everything from the log's beginning until now was heard, in order, repeats marked.
     pub(crate) async fn nothing_is_lost(&self) -> Tally {
         let last = self.catches_up().await;
@@ -188,6 +208,14 @@ impl House {
             feed.event("an earlier receipt", |event| event["type"] == "uplink.receipt").await;
         }
         feed.event("a receipt", |event| event["type"] == "uplink.receipt").await["data"].clone()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.gateway.runs() {
+            println!("the gateway said:\n{}", self.gateway.said().join("\n"));
+        }
     }
 }
 

@@ -50,7 +50,9 @@ impl Moody {
     pub(crate) async fn until(&self, what: &str, wanted: impl FnMut(&Vec<(Publish, Option<u8>)>) -> bool) {
         let mut heard = self.heard.subscribe();
         let waited = tokio::time::timeout(PATIENCE, heard.wait_for(wanted)).await.is_ok();
-        assert!(waited, "waited {PATIENCE:?} for {what}; heard {:?}", self.heard.borrow());
+        let heard = self.heard.borrow();
+        let reasons: Vec<_> = heard.iter().map(|(_, reason)| reason).collect();
+        assert!(waited, "waited {PATIENCE:?} for {what}; answered {} with {reasons:?}", heard.len());
     }
 }
 

@@ -32,7 +32,7 @@ async fn reloads_while_buffering_lose_nothing() {
 async fn an_uplink_that_is_configured_anew_goes_on_where_it_was() {
     let house = House::open("").await;
     house.logs(100).await;
-    house.catches_up().await;
+    house.settles().await;
     house.proxy.away();
     house.logs(100).await;
     house.gateway.configure(&house.site("client_id = \"another\"\ntopics = \"each\"\nin_flight = 3\n"));
@@ -53,7 +53,7 @@ async fn a_clean_stop_and_start_repeats_nothing_and_says_so_only_where_it_may_be
     let (code, said) = house.gateway.stop(Duration::from_secs(10)).await;
     assert_eq!(code, Some(0), "{}", said.join("\n"));
     let from = house.ear.count();
-    house.gateway.start().await;
+    house.begins_again().await;
     house.is_online(from).await;
     let tally = house.nothing_is_lost().await;
     assert_eq!(tally.repeats, 0, "{tally:?}");

@@ -206,7 +206,7 @@ async fn carry(mut client: TcpStream, number: usize, shared: Arc<Shared>) -> io:
     let Ok(mut broker) = TcpStream::connect(broker).await else { return client.set_zero_linger() };
     broker.set_nodelay(true)?;
     let mut first = [0];
-    let tapped = client.peek(&mut first).await? == 1 && first[0] >> 4 == wire::CONNECT;
+    let tapped = client.peek(&mut first).await? == 1 && first[0] == wire::CONNECT << 4;
     let mut reset = fate.clone();
     {
         let (from_client, to_client) = client.split();

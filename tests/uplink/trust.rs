@@ -42,8 +42,8 @@ async fn broker_again(house: &mut House) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_that_runs_out_and_is_renewed_loses_nothing() {
     let (mut house, papers) = house_with(|_| {}, false).await;
-    house.gateway.configure(&site(&house, &trusts(&papers)));
-    house.gateway.start().await;
+    let secured = site(&house, &trusts(&papers));
+    house.begins(&secured).await;
     house.is_online(0).await;
     house.logs(200).await;
     house.catches_up().await;
@@ -67,8 +67,8 @@ async fn a_certificate_that_runs_out_and_is_renewed_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_authority_that_is_not_trusted_is_named_by_its_key() {
     let (mut house, _papers) = house_with(|_| {}, false).await;
-    house.gateway.configure(&site(&house, ""));
-    house.gateway.start().await;
+    let trusting = site(&house, "");
+    house.begins(&trusting).await;
     let line = house.gateway.line_with(&["uplink", "authority", "next try in"]).await;
     assert!(line.contains("tls_ca_file"), "{line}");
     assert!(!line.contains("PBX"), "it is a broker: {line}");
@@ -77,8 +77,8 @@ async fn an_authority_that_is_not_trusted_is_named_by_its_key() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_certificate_is_shown_where_the_broker_wants_one() {
     let (mut house, papers) = house_with(|_| {}, true).await;
-    house.gateway.configure(&site(&house, &trusts(&papers)));
-    house.gateway.start().await;
+    let secured = site(&house, &trusts(&papers));
+    house.begins(&secured).await;
     let line = house.gateway.line_with(&["uplink", "next try in"]).await;
     assert!(line.contains("tls_client_cert_file"), "{line}");
     assert!(!line.contains("PBX"), "it is a broker: {line}");
@@ -110,8 +110,8 @@ async fn a_wrong_password_is_named_by_its_key_and_not_hammered_and_never_shown()
     })
     .await;
     let keys = |password: &str| format!("user = \"box\"\npassword = \"{password}\"\n");
-    house.gateway.configure(&house.site(&keys(WRONG)));
-    house.gateway.start().await;
+    let site = house.site(&keys(WRONG));
+    house.begins(&site).await;
     let line = house.gateway.line_with(&["uplink", "refused", "next try in"]).await;
     assert!(line.contains("uplink.password") && line.contains("uplink.user"), "{line}");
     house.logs(300).await;
