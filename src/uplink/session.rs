@@ -120,7 +120,11 @@ pub struct Session {
 #[derive(Debug)]
 enum State {
     Closed,
-    AwaitConnack { until: Instant },
+    AwaitConnack {
+        until: Instant,
+        /// Its first byte came.
+        begun: bool,
+    },
     Live(Box<Live>),
     /// Down or done was said; nothing more until the connection is closed.
     Over,
@@ -192,7 +196,7 @@ impl Session {
         };
         match packet::connect(login) {
             Ok(bytes) => {
-                self.state = State::AwaitConnack { until: now + UPLINK_CONNACK_WAIT };
+                self.state = State::AwaitConnack { until: now + UPLINK_CONNACK_WAIT, begun: false };
                 self.outputs.push_back(Output::Send(bytes));
             }
             Err(error) => self.down(Down::Refused {
@@ -218,6 +222,14 @@ impl Session {
     }
 
     pub fn handle_bytes(&mut self, mut bytes: &[u8], now: Instant, wall: Timestamp) {
+        if let (State::AwaitConnack { begun: begun @ false, .. }, Some(&first)) = (&mut self.state, bytes.first()) {
+            *begun = true;
+            if first != 0x20 {
+                // Another protocol would else be read as a packet that never ends.
+                let shown = char::from(first).escape_default();
+                return self.down(Down::Misbehaved { found: format!("expected a CONNACK, found '{shown}' ({first:#04x})") });
+            }
+        }
         while !matches!(self.state, State::Over | State::Closed) {
             if let State::Live(live) = &mut self.state {
                 live.heard(now);

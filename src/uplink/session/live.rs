@@ -486,7 +486,7 @@ impl Session {
 
     pub fn handle_timeout(&mut self, now: Instant) {
         match &mut self.state {
-            State::AwaitConnack { until } if *until <= now => {
+            State::AwaitConnack { until, .. } if *until <= now => {
                 self.down(Down::Silent { what: "CONNACK", after: crate::limits::UPLINK_CONNACK_WAIT });
             }
             State::Live(live) => {
@@ -508,7 +508,7 @@ impl Session {
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let store = self.backlog.store_timeout();
         let State::Live(live) = &self.state else {
-            let connack = if let State::AwaitConnack { until } = &self.state { Some(*until) } else { None };
+            let connack = if let State::AwaitConnack { until, .. } = &self.state { Some(*until) } else { None };
             return connack.into_iter().chain(store).min();
         };
         let pause = self.pause.filter(|_| live.events_waiting() == 0).map(|pause| pause.until).filter(|due| *due > now);
