@@ -256,11 +256,8 @@ impl Gateway {
         });
         let api_task = tokio::spawn(api::serve(listeners, api::router(app), metrics, api_stopped));
 
-        let consumers = Consumers {
-            reader: opened.reader.clone(),
-            cursors: opened.cursors.clone(),
-            flushed: flushed.clone(),
-        };
+        let consumers =
+            Consumers { reader: opened.reader.clone(), cursors: opened.cursors.clone(), flushed: flushed.clone() };
         let mut gateway = Self {
             board: world.rigging.board.clone(),
             world,

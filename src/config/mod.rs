@@ -33,8 +33,8 @@ pub use link::{
 pub use link::{AgentsOverReconnects, ManualIn, NexuscubeLink, Parties, Pongs, Resync};
 pub use link::{CentrexApi, CentrexForm, CentrexJson, CentrexLink, HistoryDates, HistorySeconds, Network, Oam};
 pub use pattern::PatternOverride;
-pub use uplink::{Batch, Uplink, UplinkTopics};
 pub use units::{parse_colour, parse_duration, parse_size, show_duration, show_size};
+pub use uplink::{Batch, Uplink, UplinkTopics};
 
 use std::collections::BTreeMap;
 use std::io;

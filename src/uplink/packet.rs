@@ -18,6 +18,9 @@ use mqtt_protocol_core::mqtt::result_code::{DisconnectReasonCode, MqttError};
 use crate::limits::{UPLINK_CALLS_MAX, UPLINK_PACKET_BYTES_MAX};
 use crate::secret::Secret;
 
+/// The code for a packet longer than its receiver takes.
+pub(super) const TOO_LARGE: u8 = 0x95;
+
 /// What a broker said.
 #[derive(Debug)]
 pub(super) enum Heard {
@@ -128,9 +131,13 @@ impl Decoder {
                 PacketBuildResult::Incomplete if bytes.is_empty() => return Ok(None),
                 PacketBuildResult::Incomplete => {}
                 PacketBuildResult::Error(MqttError::PacketTooLarge) => {
-                    return Err(format!("expected packets of at most {UPLINK_PACKET_BYTES_MAX} bytes, found a longer one"));
+                    return Err(format!(
+                        "expected packets of at most {UPLINK_PACKET_BYTES_MAX} bytes, found a longer one"
+                    ));
                 }
-                PacketBuildResult::Error(_) => return Err("expected an MQTT packet, found bytes that are none".to_owned()),
+                PacketBuildResult::Error(_) => {
+                    return Err("expected an MQTT packet, found bytes that are none".to_owned());
+                }
             }
         }
     }
@@ -146,16 +153,10 @@ fn read(packet: &RawPacket) -> Result<Heard, String> {
     Ok(match kind {
         2 => connack(&packet.parse_exact(Connack::parse).map_err(broken)?),
         3 => publish(packet).map_err(broken)?,
-        4 => {
-            let puback = packet.parse_exact(Puback::parse).map_err(broken)?;
-            let code = puback.reason_code();
-            let words = puback.props().as_ref().and_then(|props| reason(props));
-            Heard::Acknowledged {
-                id: puback.packet_id(),
-                code: code.map_or(0, |code| code as u8),
-                said: said(&code.map_or("Success".to_owned(), |code| code.to_string()), words, None),
-            }
-        }
+        4 => match packet.parse_exact(Puback::parse) {
+            Ok(puback) => acknowledged(&puback),
+            Err(error) => refused_otherwise(packet.data_as_slice()).ok_or_else(|| broken(error))?,
+        },
         9 => {
             let suback = packet.parse_exact(Suback::parse).map_err(broken)?;
             let codes = suback.reason_codes();
@@ -174,6 +175,25 @@ fn read(packet: &RawPacket) -> Result<Heard, String> {
         }
         kind => Heard::Unexpected { kind },
     })
+}
+
+fn acknowledged(puback: &Puback) -> Heard {
+    let code = puback.reason_code();
+    let words = puback.props().as_ref().and_then(|props| reason(props));
+    Heard::Acknowledged {
+        id: puback.packet_id(),
+        code: code.map_or(0, |code| code as u8),
+        said: said(&code.map_or("Success".to_owned(), |code| code.to_string()), words, None),
+    }
+}
+
+/// A PUBACK with an error that the standard gives to other packets only: Mosquitto says "packet too large" so. Whatever its
+/// code, an error is an error.
+fn refused_otherwise(puback: &[u8]) -> Option<Heard> {
+    let [high, low, code] = *puback.first_chunk()?;
+    let id = u16::from_be_bytes([high, low]);
+    let said = if code == TOO_LARGE { "packet too large".to_owned() } else { format!("code {code:#04x}") };
+    (id != 0 && code >= 0x80).then_some(Heard::Acknowledged { id, code, said })
 }
 
 fn connack(connack: &Connack) -> Heard {
@@ -314,11 +334,8 @@ pub(super) fn connect(login: Login<'_>) -> Result<Vec<u8>, MqttError> {
 /// As [`connect`].
 pub(super) fn subscribe(id: u16, filter: &str) -> Result<Vec<u8>, MqttError> {
     // What was retained was said before we were there: a call while we are away is never kept for us.
-    let options = SubOpts::new()
-        .set_qos(Qos::AtLeastOnce)
-        .set_nl(true)
-        .set_rap(true)
-        .set_rh(RetainHandling::DoNotSendRetained);
+    let options =
+        SubOpts::new().set_qos(Qos::AtLeastOnce).set_nl(true).set_rap(true).set_rh(RetainHandling::DoNotSendRetained);
     let entry = SubEntry::new(filter, options)?;
     Ok(Subscribe::builder().packet_id(id).entries(vec![entry]).build()?.to_continuous_buffer())
 }

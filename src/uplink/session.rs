@@ -113,6 +113,8 @@ pub struct Session {
     pause: Option<Pause>,
     refusals: u32,
     window: usize,
+    /// The longest message the broker may take, where it refused a longer one without having said so.
+    packet_bytes_max: u32,
     stopping: Option<Stopping>,
     counts: Counts,
 }
@@ -174,6 +176,7 @@ impl Session {
             pause: None,
             refusals: 0,
             window: usize::from(site.in_flight),
+            packet_bytes_max: u32::MAX,
             stopping: None,
             counts: Counts::default(),
             site: site.clone(),
@@ -227,7 +230,8 @@ impl Session {
             if first != 0x20 {
                 // Another protocol would else be read as a packet that never ends.
                 let shown = char::from(first).escape_default();
-                return self.down(Down::Misbehaved { found: format!("expected a CONNACK, found '{shown}' ({first:#04x})") });
+                return self
+                    .down(Down::Misbehaved { found: format!("expected a CONNACK, found '{shown}' ({first:#04x})") });
             }
         }
         while !matches!(self.state, State::Over | State::Closed) {
@@ -257,7 +261,8 @@ impl Session {
                 self.down(refusal::at_end(refusal.code, &refusal.said, &self.site));
             }
             (state, heard) => {
-                let waits = if matches!(state, State::AwaitConnack { .. }) { "a CONNACK" } else { "what a client is sent" };
+                let waits =
+                    if matches!(state, State::AwaitConnack { .. }) { "a CONNACK" } else { "what a client is sent" };
                 let found = match heard {
                     Heard::Accepted(_) | Heard::NotAccepted(_) => "CONNACK",
                     Heard::Acknowledged { .. } => "PUBACK",
@@ -281,7 +286,10 @@ impl Session {
         let missing =
             self.backlog.handle_entries(entries, |entry| filter.wants(entry.kind.as_str(), entry.link.as_ref()), now);
         if missing > 0 {
-            self.lost(missing, format!("{missing} entries behind {after} are missing in the log; `log.lost` names them"));
+            self.lost(
+                missing,
+                format!("{missing} entries behind {after} are missing in the log; `log.lost` names them"),
+            );
         }
         self.tell_receipt();
     }

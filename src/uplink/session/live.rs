@@ -193,7 +193,9 @@ impl Session {
             Some(_) => live.settled(id, now),
         };
         match (waiting, refusal::of_puback(code)) {
-            (None, _) => self.down(Down::Misbehaved { found: format!("a PUBACK for packet {id}, which waits for none") }),
+            (None, _) => {
+                self.down(Down::Misbehaved { found: format!("a PUBACK for packet {id}, which waits for none") })
+            }
             (Some(Waiting::Event(_)), None) => {
                 self.refusals = 0;
                 self.window = (self.window * 2).min(usize::from(self.site.in_flight));
@@ -205,7 +207,7 @@ impl Session {
                 }
             }
             (Some(Waiting::Event(bytes)), Some(_))
-                if code == refusal::TOO_LARGE && bytes > UPLINK_SHORT_MESSAGE_BYTES =>
+                if code == packet::TOO_LARGE && bytes > UPLINK_SHORT_MESSAGE_BYTES =>
             {
                 self.too_large(bytes, now);
             }
@@ -214,7 +216,9 @@ impl Session {
                 "the broker refuses our status on \"{}\": {said}; check what it allows `uplink.user`",
                 self.topics.status()
             )),
-            (Some(Waiting::Answer), Some(_)) => self.say(format!("the broker refuses an answer to a service call: {said}")),
+            (Some(Waiting::Answer), Some(_)) => {
+                self.say(format!("the broker refuses an answer to a service call: {said}"))
+            }
             (Some(Waiting::Offline), _) => self.leave(now),
             (Some(Waiting::Online | Waiting::Answer | Waiting::Subscribe), _) => {}
         }
@@ -223,12 +227,12 @@ impl Session {
     /// The broker takes no message this long, which it did not say before: it is made shorter, or given up.
     fn too_large(&mut self, bytes: u32, now: Instant) {
         self.counts.refused += 1;
-        if let State::Live(live) = &mut self.state {
-            live.facts.packet_bytes_max = live.facts.packet_bytes_max.min(bytes - 1);
-        }
+        self.packet_bytes_max = self.packet_bytes_max.min(bytes - 1);
         // Once those in flight beside it are settled it is its turn again.
         self.pause.get_or_insert(Pause { until: now });
-        self.say(format!("the broker refuses a message of {bytes} bytes as too large, and did not say how long one may be"));
+        self.say(format!(
+            "the broker refuses a message of {bytes} bytes as too large, and did not say how long one may be"
+        ));
     }
 
     /// The broker refused an event: everything behind it waits.
@@ -350,7 +354,7 @@ impl Session {
     /// The message's bytes; `None` where it was given up.
     fn event_message(&mut self, mut message: Vec<Arc<Entry>>, now: Instant) -> Option<Vec<u8>> {
         let State::Live(live) = &mut self.state else { return None };
-        let most = live.facts.packet_bytes_max;
+        let most = live.facts.packet_bytes_max.min(self.packet_bytes_max);
         let fits = |bytes: &[u8]| bytes.len() as u64 <= u64::from(most);
         let id = live.take_id(Waiting::Event(0), now);
         let mut bytes = self.encoded(id, &message);
@@ -417,7 +421,7 @@ impl Session {
 
     fn answer_message(&mut self, answer: Answer, now: Instant) -> Option<Vec<u8>> {
         let State::Live(live) = &mut self.state else { return None };
-        let most = u64::from(live.facts.packet_bytes_max);
+        let most = u64::from(live.facts.packet_bytes_max.min(self.packet_bytes_max));
         let id = live.take_id(Waiting::Answer, now);
         let Answer { to, payload } = answer;
         let encoded = |payload: Vec<u8>| {

@@ -10,9 +10,6 @@ use crate::limits::{
 };
 use crate::uplink::Down;
 
-/// A PUBACK's code for a message longer than the broker takes.
-pub(super) const TOO_LARGE: u8 = 0x95;
-
 /// CONNACK said no.
 pub(super) fn at_login(code: u8, said: &str, site: &config::Uplink) -> Down {
     end(code, said, site)

@@ -271,14 +271,7 @@ fn a_lost_connection_sends_again_what_was_in_flight_and_says_so() {
     bench.wait(Duration::from_secs(60));
     bench.connect();
     assert_eq!(bench.marks(), [(2, true), (3, true), (4, false)]);
-    let receipt = UplinkReceiptEvent {
-        from: Seq(2),
-        to: Seq(4),
-        delivered: 3,
-        resent: 2,
-        lost: 0,
-        oldest_delay_s: 60,
-    };
+    let receipt = UplinkReceiptEvent { from: Seq(2), to: Seq(4), delivered: 3, resent: 2, lost: 0, oldest_delay_s: 60 };
     assert_eq!(bench.receipts, [receipt]);
 }
 
