@@ -378,6 +378,7 @@ impl Gateway {
                 identity: Arc::clone(identity),
                 consumer: consumer.clone(),
                 known,
+                last: consumer.last(),
                 connect: (world.uplink_connect)(site),
                 links: links.subscribe(),
                 may_publish: may_publish.subscribe(),

@@ -177,7 +177,7 @@ impl Broker {
         }
         match packet {
             Packet::Connect(login) => self.connect(id, *login, now),
-            Packet::Publish(message) => self.publish(id, message, now),
+            Packet::Publish(message) => self.publish(id, *message, now),
             Packet::Puback { .. } => self.pubacks += 1,
             Packet::Subscribe { id: packet, filters } => {
                 let code = |qos: u8| self.rules.suback_code.unwrap_or((qos & 3).min(1));
