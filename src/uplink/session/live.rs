@@ -227,12 +227,15 @@ impl Session {
     /// The broker takes no message this long, which it did not say before: it is made shorter, or given up.
     fn too_large(&mut self, bytes: u32, now: Instant) {
         self.counts.refused += 1;
-        self.packet_bytes_max = self.packet_bytes_max.min(bytes - 1);
         // Once those in flight beside it are settled it is its turn again.
         self.pause.get_or_insert(Pause { until: now });
-        self.say(format!(
-            "the broker refuses a message of {bytes} bytes as too large, and did not say how long one may be"
-        ));
+        if bytes <= self.packet_bytes_max {
+            self.packet_bytes_max = bytes.saturating_sub(1);
+            self.say(format!(
+                "the broker refuses a message of {bytes} bytes as too large, and did not say how long one may be; a longer \
+                 event goes without its native object"
+            ));
+        }
     }
 
     /// The broker refused an event: everything behind it waits.
