@@ -17,7 +17,7 @@ use crate::proxy::Proxy;
 use crate::wire::Publish;
 
 /// Black-holed packets are noticed after so long, where a test waits for that.
-pub(crate) const IMPATIENT: &str = "keep_alive = \"1s\"\n";
+pub(crate) const IMPATIENT: &str = "keep_alive = \"2s\"\n";
 pub(crate) const EVENTS: &str = "lamplighter/house/event";
 pub(crate) const STATUS: &str = "lamplighter/house/status";
 

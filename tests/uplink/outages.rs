@@ -10,13 +10,22 @@ use crate::house::{House, IMPATIENT, held_against};
 use crate::proxy::Fate;
 use crate::wire;
 
-/// The receipt of an outage in which the broker missed `count` entries: all delivered, none lost.
-fn accounts_for(receipt: &Value, from: u64, count: u64) {
-    let number = |key: &str| receipt[key].as_u64().unwrap_or_else(|| panic!("{key} in {receipt}"));
-    assert_eq!(number("lost"), 0, "{receipt}");
-    assert!(number("from") <= from && number("to") >= from + count - 1, "{from}, {count}: {receipt}");
-    assert_eq!(number("delivered"), number("to") + 1 - number("from"), "{receipt}");
-    assert!(number("resent") <= number("delivered"), "{receipt}");
+/// The entries `from` to `to`, which the broker missed, stand in receipts that say that nothing was lost. A busy machine
+/// may make more outages than the test does, so it may be several. The longest delay they tell of, in seconds.
+async fn accounted_for(house: &House, from: u64, to: u64) -> u64 {
+    let mut open: BTreeSet<u64> = (from..=to).collect();
+    let mut feed = house.gateway.feed(0, "&type=uplink.");
+    let mut oldest = 0;
+    while !open.is_empty() {
+        let receipt = feed.event("a receipt", |event| event["type"] == "uplink.receipt").await["data"].take();
+        let number = |key: &str| receipt[key].as_u64().unwrap_or_else(|| panic!("{key} in {receipt}"));
+        assert_eq!(number("lost"), 0, "{receipt}");
+        assert_eq!(number("delivered"), number("to") + 1 - number("from"), "{receipt}");
+        assert!(number("resent") <= number("delivered"), "{receipt}");
+        open.retain(|seq| !(number("from")..=number("to")).contains(seq));
+        oldest = oldest.max(number("oldest_delay_s"));
+    }
+    oldest
 }
 
 /// The fifteen failures: limits silently not applied. The broker is away for longer than the keep alive, the longest
@@ -44,9 +53,8 @@ async fn an_outage_longer_than_every_default_loses_nothing() {
     assert!(down["lag"].as_u64().is_some_and(|lag| lag > last - first), "{down}");
     house.proxy.heal();
     house.nothing_is_lost().await;
-    let receipt = house.receipt(0).await;
-    accounts_for(&receipt, first, last + 1 - first);
-    assert!(receipt["oldest_delay_s"].as_u64().is_some_and(|delay| delay >= 30), "{receipt}");
+    let delay = accounted_for(&house, first, last).await;
+    assert!(delay >= 30, "{delay} s late at most");
 }
 
 /// The fifteen failures: deleted before really sent, link died silently.
@@ -61,7 +69,7 @@ async fn packets_dropped_without_a_reset_in_mid_drain_lose_nothing() {
     house.gateway.line_with(&["uplink", "silent"]).await;
     let tally = house.nothing_is_lost().await;
     assert!(tally.marked > 0, "what was under way says that it may be a repeat: {tally:?}");
-    accounts_for(&house.receipt(0).await, first, last + 1 - first);
+    accounted_for(&house, first, last).await;
 }
 
 /// As above, where only the broker's answers are dropped: everything under way arrives twice.
@@ -103,17 +111,7 @@ async fn connections_reset_again_and_again_in_mid_drain_lose_nothing() {
         house.proxy.after(150 + 37 * round, Fate::Reset);
     }
     house.nothing_is_lost().await;
-    let receipts: Vec<Value> =
-        house.gateway.events().await.into_iter().filter(|event| event["type"] == "uplink.receipt").collect();
-    assert!(!receipts.is_empty());
-    let covered = |seq: u64| {
-        receipts.iter().any(|event| {
-            event["data"]["from"].as_u64().is_some_and(|from| from <= seq)
-                && event["data"]["to"].as_u64().is_some_and(|to| to >= seq)
-        })
-    };
-    assert!(covered(first) && covered(last), "{receipts:#?}");
-    assert!(receipts.iter().all(|event| event["data"]["lost"] == 0), "{receipts:#?}");
+    accounted_for(&house, first, last).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -135,7 +133,7 @@ async fn a_broker_that_hangs_is_given_up_and_found_again() {
     house.gateway.line_with(&["uplink", "silent"]).await;
     house.broker.thaw().unwrap();
     house.nothing_is_lost().await;
-    accounts_for(&house.receipt(0).await, first, last + 1 - first);
+    accounted_for(&house, first, last).await;
 }
 
 /// What the broker had taken and not passed on is gone with it; whatever it had not acknowledged comes again.
