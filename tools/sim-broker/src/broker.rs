@@ -299,6 +299,11 @@ impl Broker {
         self.received.drain(..).collect()
     }
 
+    /// A number that stands in a user property of the newest message that has it, of those not yet taken.
+    pub fn newest_word(&self, name: &str) -> Option<u64> {
+        self.received.iter().rev().find_map(|received| received.message.properties.word(name)?.parse().ok())
+    }
+
     /// What clients did wrong.
     pub fn violations(&self) -> &[String] {
         &self.violations
