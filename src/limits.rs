@@ -525,6 +525,8 @@ pub const UPLINK_ANSWERS_QUEUED_MAX: usize = 64;
 /// First pause after the broker refused a message for the moment; doubles up to [`UPLINK_REFUSED_RETRY_MAX`].
 pub const UPLINK_REFUSED_RETRY_MIN: Duration = Duration::from_secs(1);
 pub const UPLINK_REFUSED_RETRY_MAX: Duration = Duration::from_secs(60);
+/// A message this short that a broker calls too large is refused for some other reason: it is kept and tried again.
+pub const UPLINK_SHORT_MESSAGE_BYTES: u32 = 1024;
 /// Pause after the broker refused a message for good: only a person changes that.
 pub const UPLINK_FORBIDDEN_RETRY_MIN: Duration = Duration::from_secs(30);
 pub const UPLINK_FORBIDDEN_RETRY_MAX: Duration = Duration::from_secs(300);

@@ -79,6 +79,11 @@ impl Problem {
             .with("scope", scope.as_str())
     }
 
+    /// The site does not allow it to whoever asks.
+    pub fn not_allowed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "/api#problem-forbidden", "Not allowed", detail)
+    }
+
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "/api#problem-not-found", "Not found", detail)
     }

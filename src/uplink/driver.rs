@@ -24,7 +24,7 @@ use tokio::time::{sleep_until, timeout};
 use super::Down;
 use super::session::{Call, CallId, Output, Session, Start};
 use crate::api::uplink::{UplinkFigures, UplinkShown, UplinkState};
-use crate::api::{ApiLink, Scope, Scopes, services};
+use crate::api::{ApiLink, Problem, Scope, Scopes, services};
 use crate::clock::{Clock, Instant};
 use crate::config;
 use crate::event::{Body, Event, Seq, Submitted, UplinkReceiptEvent};
@@ -35,6 +35,7 @@ use crate::limits::{
 use crate::link::Down as LinkDown;
 use crate::link::backoff::{Backoff, Ended};
 use crate::link::driver::{Connect, Stream, net};
+use crate::link::service::Service;
 use crate::log::ReadError;
 use crate::log::consumer::Consumer;
 use crate::log::cursor::CursorError;
@@ -311,8 +312,13 @@ impl UplinkDriver {
         let links = self.links.borrow().clone();
         let may = Scopes::NONE.with(Scope::Call);
         let may = if self.site.raw { may.with(Scope::Admin) } else { may };
+        let closed = call.service == Service::Raw.name() && !self.site.raw;
         async move {
-            let answer = services::call(&links, may, &call.link, &call.service, &call.payload).await;
+            let answer = if closed {
+                Err(Problem::not_allowed("`raw` is not served over the uplink; `uplink.raw = true` would allow it"))
+            } else {
+                services::call(&links, may, &call.link, &call.service, &call.payload).await
+            };
             let payload = answer.map_or_else(|problem| problem.to_json(), |answer| answer.to_string().into_bytes());
             (call.id, payload)
         }

@@ -20,6 +20,9 @@ use mqtt_protocol_core::mqtt::result_code::{DisconnectReasonCode, MqttError};
 use crate::limits::{UPLINK_CALLS_MAX, UPLINK_PACKET_BYTES_MAX};
 use crate::secret::Secret;
 
+/// The code for a packet longer than its receiver takes.
+pub(super) const TOO_LARGE: u8 = 0x95;
+
 /// What a broker said.
 #[derive(Debug)]
 pub(super) enum Heard {
@@ -153,16 +156,10 @@ fn read(packet: &RawPacket) -> Result<Heard, String> {
     Ok(match kind {
         2 => connack(&packet.parse_exact(Connack::parse).map_err(broken)?),
         3 => publish(packet).map_err(broken)?,
-        4 => {
-            let puback = packet.parse_exact(Puback::parse).map_err(broken)?;
-            let code = puback.reason_code();
-            let words = puback.props().as_ref().and_then(|props| reason(props));
-            Heard::Acknowledged {
-                id: puback.packet_id(),
-                code: code.map_or(0, |code| code as u8),
-                said: said(&code.map_or("Success".to_owned(), |code| code.to_string()), words, None),
-            }
-        }
+        4 => match packet.parse_exact(Puback::parse) {
+            Ok(puback) => acknowledged(&puback),
+            Err(error) => refused_otherwise(packet.data_as_slice()).ok_or_else(|| broken(error))?,
+        },
         9 => {
             let suback = packet.parse_exact(Suback::parse).map_err(broken)?;
             let codes = suback.reason_codes();
@@ -181,6 +178,25 @@ fn read(packet: &RawPacket) -> Result<Heard, String> {
         }
         kind => Heard::Unexpected { kind },
     })
+}
+
+fn acknowledged(puback: &Puback) -> Heard {
+    let code = puback.reason_code();
+    let words = puback.props().as_ref().and_then(|props| reason(props));
+    Heard::Acknowledged {
+        id: puback.packet_id(),
+        code: code.map_or(0, |code| code as u8),
+        said: said(&code.map_or("Success".to_owned(), |code| code.to_string()), words, None),
+    }
+}
+
+/// A PUBACK with an error that the standard gives to other packets only: Mosquitto says "packet too large" so. Whatever its
+/// code, an error is an error.
+fn refused_otherwise(puback: &[u8]) -> Option<Heard> {
+    let [high, low, code] = *puback.first_chunk()?;
+    let id = u16::from_be_bytes([high, low]);
+    let said = if code == TOO_LARGE { "packet too large".to_owned() } else { format!("code {code:#04x}") };
+    (id != 0 && code >= 0x80).then_some(Heard::Acknowledged { id, code, said })
 }
 
 fn connack(connack: &Connack) -> Heard {

@@ -113,6 +113,8 @@ pub struct Session {
     pause: Option<Pause>,
     refusals: u32,
     window: usize,
+    /// The longest message the broker may take, where it refused a longer one without having said so.
+    packet_bytes_max: u32,
     stopping: Option<Stopping>,
     counts: Counts,
 }
@@ -174,6 +176,7 @@ impl Session {
             pause: None,
             refusals: 0,
             window: usize::from(site.in_flight),
+            packet_bytes_max: u32::MAX,
             stopping: None,
             counts: Counts::default(),
             site: site.clone(),

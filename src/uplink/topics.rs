@@ -43,6 +43,12 @@ impl Topics {
         format!("{}event/{}/{}", self.root, level(link), level(entry.kind.as_str()))
     }
 
+    /// Where events go, for a person.
+    pub fn events(&self) -> String {
+        let levels = if self.each { "/LINK/TYPE" } else { "" };
+        format!("{}event{levels}", self.root)
+    }
+
     /// Whether two entries may share a message.
     pub fn is_same(&self, one: &Entry, other: &Entry) -> bool {
         !self.each || (one.link == other.link && one.kind == other.kind)

@@ -292,6 +292,10 @@ impl Gateway {
         self.folder.path().join("lamplighter.toml")
     }
 
+    pub(crate) fn runs(&self) -> bool {
+        self.running.is_some()
+    }
+
     fn running(&self) -> &Running {
         self.running.as_ref().expect("the gateway runs")
     }

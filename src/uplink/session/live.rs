@@ -8,7 +8,9 @@ use super::refusal::{self, Puback};
 use super::{Answer, Call, CallId, Output, ReplyTo, Session, State, Stopping};
 use crate::api::Problem;
 use crate::clock::{Instant, Timestamp};
-use crate::limits::{API_BODY_BYTES_MAX, UPLINK_CALLS_MAX, UPLINK_STOP_GOODBYE, UPLINK_UNSENT_BYTES};
+use crate::limits::{
+    API_BODY_BYTES_MAX, UPLINK_CALLS_MAX, UPLINK_SHORT_MESSAGE_BYTES, UPLINK_STOP_GOODBYE, UPLINK_UNSENT_BYTES,
+};
 use crate::log::record::Entry;
 use crate::uplink::Down;
 use crate::uplink::message::{self, Status};
@@ -32,7 +34,8 @@ pub(super) struct Live {
 /// What a packet identifier stands for, until its acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Waiting {
-    Event,
+    /// So many bytes long.
+    Event(u32),
     Online,
     Offline,
     Answer,
@@ -66,7 +69,7 @@ impl Live {
     }
 
     fn events_waiting(&self) -> usize {
-        self.waiting.values().filter(|waiting| **waiting == Waiting::Event).count()
+        self.waiting.values().filter(|waiting| matches!(waiting, Waiting::Event(_))).count()
     }
 
     /// Whether the broker takes one message more [MQTT-3.3.4-9].
@@ -197,7 +200,7 @@ impl Session {
             (None, _) => {
                 self.down(Down::Misbehaved { found: format!("a PUBACK for packet {id}, which waits for none") })
             }
-            (Some(Waiting::Event), None) => {
+            (Some(Waiting::Event(_)), None) => {
                 self.refusals = 0;
                 self.window = (self.window * 2).min(usize::from(self.site.in_flight));
                 if let Some(delivered) = self.backlog.handle_acked(id) {
@@ -207,7 +210,12 @@ impl Session {
                     self.tell_receipt();
                 }
             }
-            (Some(Waiting::Event), Some(puback)) => self.refused(puback, said, now),
+            (Some(Waiting::Event(bytes)), Some(_))
+                if code == packet::TOO_LARGE && bytes > UPLINK_SHORT_MESSAGE_BYTES =>
+            {
+                self.too_large(bytes, now);
+            }
+            (Some(Waiting::Event(_)), Some(puback)) => self.refused(puback, said, now),
             (Some(Waiting::Online), Some(_)) => self.say(format!(
                 "the broker refuses our status on \"{}\": {said}; check what it allows `uplink.user`",
                 self.topics.status()
@@ -217,6 +225,20 @@ impl Session {
             }
             (Some(Waiting::Offline), _) => self.leave(now),
             (Some(Waiting::Online | Waiting::Answer | Waiting::Subscribe), _) => {}
+        }
+    }
+
+    /// The broker takes no message this long, which it did not say before: it is made shorter, or given up.
+    fn too_large(&mut self, bytes: u32, now: Instant) {
+        self.counts.refused += 1;
+        // Once those in flight beside it are settled it is its turn again.
+        self.pause.get_or_insert(Pause { until: now });
+        if bytes <= self.packet_bytes_max {
+            self.packet_bytes_max = bytes.saturating_sub(1);
+            self.say(format!(
+                "the broker refuses a message of {bytes} bytes as too large, and did not say how long one may be; a longer \
+                 event goes without its native object"
+            ));
         }
     }
 
@@ -232,8 +254,9 @@ impl Session {
         self.pause = Some(Pause { until: now + pause });
         let advice = puback.advice;
         self.say(format!(
-            "the broker refuses the event behind {}: {said}; {advice}; nothing is passed over, next try in {} s",
+            "the broker refuses the event behind {} on \"{}\": {said}; {advice}; nothing is passed over, next try in {} s",
             self.backlog.acked(),
+            self.topics.events(),
             pause.as_secs_f64()
         ));
     }
@@ -338,9 +361,9 @@ impl Session {
     /// The message's bytes; `None` where it was given up.
     fn event_message(&mut self, mut message: Vec<Arc<Entry>>, now: Instant) -> Option<Vec<u8>> {
         let State::Live(live) = &mut self.state else { return None };
-        let most = live.facts.packet_bytes_max;
+        let most = live.facts.packet_bytes_max.min(self.packet_bytes_max);
         let fits = |bytes: &[u8]| bytes.len() as u64 <= u64::from(most);
-        let id = live.take_id(Waiting::Event, now);
+        let id = live.take_id(Waiting::Event(0), now);
         let mut bytes = self.encoded(id, &message);
         while !fits(&bytes) && message.len() > 1 {
             message.truncate(message.len() / 2);
@@ -354,6 +377,9 @@ impl Session {
             self.counts.shortened += u64::from(fits(&bytes));
         }
         if fits(&bytes) && !bytes.is_empty() {
+            if let State::Live(live) = &mut self.state {
+                live.waiting.insert(id, Waiting::Event(u32::try_from(bytes.len()).unwrap_or(u32::MAX)));
+            }
             self.backlog.handle_sent(id, &message);
             return Some(bytes);
         }
@@ -402,7 +428,7 @@ impl Session {
 
     fn answer_message(&mut self, answer: Answer, now: Instant) -> Option<Vec<u8>> {
         let State::Live(live) = &mut self.state else { return None };
-        let most = u64::from(live.facts.packet_bytes_max);
+        let most = u64::from(live.facts.packet_bytes_max.min(self.packet_bytes_max));
         let id = live.take_id(Waiting::Answer, now);
         let Answer { to, payload } = answer;
         let encoded = |payload: Vec<u8>| {

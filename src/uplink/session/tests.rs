@@ -405,6 +405,34 @@ fn a_refused_event_is_tried_again_alone_and_nothing_is_passed_over() {
     assert!(bench.broker.violations().is_empty(), "{:?}", bench.broker.violations());
 }
 
+/// As Mosquitto does, with a code that the standard gives to other packets only.
+#[test]
+fn an_event_refused_for_its_length_goes_without_its_native_object_on_every_connection_after() {
+    let mut bench = Bench::connected("");
+    let long = format!(r#"{{"link":"a","native":{{"x":"{}"}}}}"#, "y".repeat(2000));
+    bench.broker.rules.ack_codes = [0x95].into();
+    bench.feed_one("call.held", &long);
+    bench.wait(Duration::from_secs(1));
+    assert_eq!((bench.session.acked(), bench.session.counts().shortened), (Seq(1), 1));
+    assert_eq!((bench.session.counts().lost, bench.session.counts().refused), (0, 1));
+    assert!(bench.said[0].contains("too large"), "{:?}", bench.said);
+    bench.lose();
+    bench.connect();
+    bench.feed_one("call.held", &long);
+    assert_eq!((bench.session.acked(), bench.session.counts().shortened), (Seq(2), 2), "what was learned is kept");
+}
+
+#[test]
+fn a_short_event_called_too_large_is_kept_and_tried_again() {
+    let mut bench = Bench::connected("");
+    bench.broker.rules.ack_codes = [0x95, 0x95].into();
+    bench.feed(1);
+    bench.wait(Duration::from_millis(100));
+    assert_eq!(bench.session.acked(), Seq(0));
+    bench.wait(Duration::from_secs(10));
+    assert_eq!((bench.session.acked(), bench.session.counts().lost), (Seq(1), 0));
+}
+
 #[test]
 fn an_event_that_may_not_be_published_is_retried_slowly_and_said_clearly() {
     let mut bench = Bench::connected("user = \"box\"");
