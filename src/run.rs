@@ -19,6 +19,7 @@
 pub mod outlets;
 mod rebuild;
 mod settings;
+pub mod standby;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,6 +41,7 @@ use crate::cli::{self, exit};
 use crate::clock::{Clock, Instant};
 use crate::config::{self, Config};
 use crate::event::{Body, DownReason, Event, LinkDownEvent, LinkId, Seq, Source, Submitted};
+use crate::follow::plan::Duties;
 use crate::lamp::{LampChannels, LampCommand, LampSettings, LampStage, Rigging, VirtualBoard};
 use crate::limits::{
     DURABLE_BATCHES_QUEUED_MAX, ENTRIES_QUEUED_MAX, LAMP_COMMANDS_QUEUED_MAX, LINK_EVENTS_QUEUED_MAX,
@@ -61,6 +63,7 @@ use crate::log::{Reader, StoreError};
 use self::rebuild::{Checkpoints, rebuild};
 use self::settings::{FlushedLog, handshake, lamp_settings, session};
 pub use self::settings::{abilities, token_verifier};
+use self::standby::Second;
 
 /// What differs between a box, the demo and a simulation.
 #[derive(Clone)]
@@ -99,6 +102,8 @@ pub enum StartError {
         "api.listen: cannot listen on {address}: {error}; another program has the port, or the address is not this machine's"
     )]
     Listen { address: SocketAddr, error: std::io::Error },
+    #[error("the copy of the first's log: {0}")]
+    Follow(StoreError),
 }
 
 /// A gateway that runs: tasks under one owner.
@@ -119,6 +124,9 @@ pub struct Gateway {
     queries: mpsc::Sender<api::Query>,
     links: BTreeMap<LinkId, RunningLink>,
     api_links: watch::Sender<Arc<[ApiLink]>>,
+    /// What is this box's to do: everything, unless it follows another.
+    duties: Duties,
+    second: Option<Second>,
     lamp_settings: watch::Sender<Arc<LampSettings>>,
     lamps_stop: watch::Sender<bool>,
     api_stop: watch::Sender<bool>,
@@ -177,7 +185,8 @@ impl Gateway {
         let (lamps_stop, mut lamps_stopped) = watch::channel(false);
         let (api_stop, api_stopped) = watch::channel(false);
         let (api_links, api_links_shown) = watch::channel(Arc::from([]));
-        let (lamp_settings, lamp_settings_shown) = watch::channel(Arc::new(lamp_settings(&config)));
+        let duties = standby::first_duties(&config);
+        let (lamp_settings, lamp_settings_shown) = watch::channel(Arc::new(lamp_settings(&config, !duties.lamps)));
 
         // The log, and what it says was true.
         let stats = LogStats::default();
@@ -217,6 +226,7 @@ impl Gateway {
         let view_task = tokio::spawn(view.run(durable, asked));
 
         let identity = Arc::new(Identity { gateway: config.gateway.id.clone(), log: opened.identity });
+        let second = standby::begin(&config, &world, &identity, &events).map_err(StartError::Follow)?;
         let feed = Feed::new(Arc::clone(&identity), opened.reader.last());
         let feed_task = tokio::spawn(Arc::clone(&feed).run(feed_stream, Arc::clone(&log), api_stopped.clone()));
         let app = AppState::new(api::Wiring {
@@ -232,6 +242,7 @@ impl Gateway {
             lamps: lamps.clone(),
             tokens: Arc::clone(&world.tokens),
             metrics: Arc::clone(&metrics),
+            follow: standby::status(second.as_ref()),
         });
         let api_task = tokio::spawn(api::serve(listeners, api::router(app), metrics, api_stopped));
 
@@ -249,6 +260,8 @@ impl Gateway {
             queries,
             links: BTreeMap::new(),
             api_links,
+            duties,
+            second,
             lamp_settings,
             lamps_stop,
             api_stop,
@@ -259,8 +272,8 @@ impl Gateway {
             api_task,
             config,
         };
-        let links: Vec<_> = gateway.config.links.clone().into_iter().collect();
-        for (id, link) in links {
+        let links = gateway.config.links.clone();
+        for (id, link) in links.into_iter().filter(|_| duties.links) {
             let known = state.links.get(&id).map(|link| link.known()).unwrap_or_default();
             gateway.start_link(id, &link, known);
         }
@@ -321,7 +334,8 @@ impl Gateway {
     }
 
     fn show_links(&self) {
-        self.api_links.send_replace(self.links.values().map(|link| link.shown.clone()).collect());
+        let running = self.links.values().map(|link| link.shown.clone());
+        self.api_links.send_replace(running.chain(self.resting_links()).collect());
     }
 
     /// Follows a new configuration. What cannot change while running keeps its value until the next start, and is said.
@@ -330,6 +344,7 @@ impl Gateway {
             ("gateway", config.gateway != self.config.gateway),
             ("api", config.api != self.config.api),
             ("log", config.log != self.config.log),
+            ("follow", config.follow != self.config.follow),
         ] {
             if differs {
                 tracing::warn!("[{key}] changed; it counts from the next start, everything else from this moment");
@@ -349,13 +364,13 @@ impl Gateway {
                 known.insert(id.clone(), self.known(id).await);
             }
         }
-        let Config { gateway, api, log, .. } = self.config.clone();
-        self.config = Config { gateway, api, log, ..config };
+        let Config { gateway, api, log, follow, .. } = self.config.clone();
+        self.config = Config { gateway, api, log, follow, ..config };
         let begun: Vec<_> = self
             .config
             .links
             .iter()
-            .filter(|(id, _)| !self.links.contains_key(*id))
+            .filter(|(id, _)| self.duties.links && !self.links.contains_key(*id))
             .map(|(id, link)| (id.clone(), link.clone()))
             .collect();
         let begun_count = begun.len();
@@ -364,7 +379,7 @@ impl Gateway {
             self.start_link(id, &link, known);
         }
         self.show_links();
-        self.lamp_settings.send_replace(Arc::new(lamp_settings(&self.config)));
+        self.lamp_settings.send_replace(Arc::new(lamp_settings(&self.config, !self.duties.lamps)));
         tracing::info!("configuration reloaded: {} links ended, {begun_count} begun", ended.len());
     }
 
@@ -399,7 +414,9 @@ impl Gateway {
                 _ => drop(futures_util::future::select_all(links).await),
             }
         };
+        let second = standby::broken(self.second.as_mut());
         tokio::select! {
+            () = second => "following",
             _ = &mut self.log_task => "the log",
             _ = &mut self.lamp_task => "the lamps",
             _ = &mut self.view_task => "the API's view",
@@ -416,6 +433,7 @@ impl Gateway {
 
     /// As a power cut would end it: nothing is told, what was not flushed is gone. For simulations.
     pub async fn cut(self) {
+        standby::cut(self.second).await;
         let links = self.links.into_values().map(|link| link.task);
         let stages = [self.lamp_task, self.log_task, self.view_task, self.feed_task, self.api_task];
         for task in links.chain(stages) {
@@ -425,7 +443,8 @@ impl Gateway {
     }
 
     async fn end(self) {
-        let Self { links, lamps_stop, api_stop, events, lamps, queries, .. } = self;
+        let Self { links, lamps_stop, api_stop, events, lamps, queries, second, .. } = self;
+        standby::end(second).await;
         let ending: Vec<_> = links.into_values().map(|link| tokio::spawn(end_link(link))).collect();
         for link in ending {
             let _ = link.await;
@@ -581,8 +600,10 @@ async fn serve(path: &Path, config: Config) -> ExitCode {
         gateway.log.first(),
         gateway.log.last()
     );
+    let mut duties = gateway.wanted_duties();
     loop {
         tokio::select! {
+            duties = standby::changed(&mut duties) => gateway.take_duties(duties).await,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             stage = gateway.broken() => {

@@ -15,6 +15,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::follow::FollowStatus;
 use super::view::{LinkWord, Summary};
 use crate::event::{KIND_NAMES, LinkId};
 
@@ -65,6 +66,7 @@ pub(super) struct Gauges {
     pub(super) lamps_ok: usize,
     pub(super) rss_bytes: Option<u64>,
     pub(super) uptime_s: u64,
+    pub(super) follow: Option<FollowStatus>,
 }
 
 impl Default for Metrics {
@@ -144,6 +146,12 @@ impl Gauges {
         gauge("uptime_seconds", "Since the process began", self.uptime_s);
         if let Some(rss) = self.rss_bytes {
             gauge("process_resident_memory_bytes", "Resident memory of the process", rss);
+        }
+        if let Some(follow) = &self.follow {
+            gauge("follow_leading", "1 while this box leads instead of the first", u64::from(follow.role == "leading"));
+            gauge("follow_first_answering", "1 while the first answers", u64::from(follow.first.state == "answering"));
+            gauge("follow_copied_seq", "Newest entry of the first kept here", follow.copied.0);
+            gauge("follow_lag_entries", "Entries that the first has more", follow.lag.unwrap_or(0));
         }
         let up = Family::<LinkLabel, Gauge>::default();
         let stale = Family::<LinkLabel, Gauge>::default();

@@ -21,6 +21,7 @@
 pub mod auth;
 pub mod error;
 pub mod feed;
+pub mod follow;
 pub mod metrics;
 mod objects;
 mod page;
@@ -42,6 +43,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 pub use self::auth::{Scope, Scopes, TokenVerifier};
 pub use self::feed::Feed;
+pub use self::follow::FollowStatus;
 pub use self::metrics::Metrics;
 pub use self::router::router;
 pub use self::routes::docs::OPENAPI;
@@ -126,6 +128,8 @@ pub struct Wiring {
     pub lamps: mpsc::Sender<LampCommand>,
     pub tokens: TokenVerifier,
     pub metrics: Arc<Metrics>,
+    /// How this box and the first of its site stand; `None` for ever where it follows none.
+    pub follow: watch::Receiver<Option<FollowStatus>>,
 }
 
 /// What every handler gets.

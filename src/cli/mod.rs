@@ -10,7 +10,6 @@ mod client;
 mod events;
 mod service;
 mod show;
-mod sse;
 mod table;
 mod token;
 

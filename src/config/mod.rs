@@ -14,6 +14,7 @@
 
 mod fault;
 mod file;
+mod follow;
 pub mod keys;
 mod lamp;
 mod link;
@@ -23,6 +24,7 @@ mod units;
 
 pub use fault::{Fault, Problem};
 pub use file::load;
+pub use follow::{Follow, FollowLinks};
 pub use link::{
     Account, ActionForm, Address, AgentNames, AmiLink, AmiServices, ClientCert, ControlApi, Dialect, Link, Login,
     OPENVOX_SERVICES, OlssooLink, OpenvoxControl, OpenvoxLink, Rest, RestForm, Scheme, TlsSettings, is_service_path,
@@ -55,6 +57,8 @@ pub struct Config {
     pub patterns: BTreeMap<LampState, PatternOverride>,
     pub api: Api,
     pub log: Log,
+    /// This box is the second of its site.
+    pub follow: Option<Follow>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,9 +160,13 @@ fn config<'d>(doc: &'d Document<'d>, table: &'d DeTable<'d>) -> Option<Config> {
     let patterns = root.section("patterns").map(|section| pattern::read(&section)).unwrap_or_default();
     let api = api(&root);
     let log = log(&root);
+    let follow = match root.item("follow") {
+        Some(item) => item.section().and_then(follow::read).map(Some),
+        None => Some(None),
+    };
     unsupported(&root);
     root.finish();
-    Some(Config { gateway: gateway?, links, lamps, patterns, api: api?, log: log? })
+    Some(Config { gateway: gateway?, links, lamps, patterns, api: api?, log: log?, follow: follow? })
 }
 
 fn gateway(doc: &Document<'_>, root: &Section<'_>) -> Option<Gateway> {

@@ -88,6 +88,12 @@ impl Folder {
         Ok(made)
     }
 
+    /// The log's own name becomes another's, of which this is a copy.
+    pub(super) fn write_identity(root: &Path, identity: &str) -> io::Result<()> {
+        fs::create_dir_all(root)?;
+        small_file::replace(&root.join("identity"), format!("{identity}\n").as_bytes())
+    }
+
     // ---- seqs ----
 
     pub(super) fn reserved(&self) -> Seq {

@@ -18,7 +18,7 @@ pub mod memory;
 mod pack;
 pub mod record;
 pub mod retention;
-mod small_file;
+pub(crate) mod small_file;
 pub mod store;
 
 use std::fmt;
@@ -39,6 +39,13 @@ pub trait EntryStore: Send + 'static {
     /// # Errors
     /// Nothing of the batch counts as stored; the same batch may be given again.
     fn commit(&mut self, batch: &[Logged]) -> Result<Committed, StoreError>;
+
+    /// Leaves every number up to `through` out: the log that this is a copy of has lost or removed them. They count as
+    /// told. Durable when it returns; numbers that are there stay.
+    ///
+    /// # Errors
+    /// Nothing is left out; it may be tried again.
+    fn skip(&mut self, through: Seq) -> Result<(), StoreError>;
 
     /// Oldest first; the last one is being written.
     fn epochs(&self) -> Vec<EpochFacts>;

@@ -122,6 +122,16 @@ impl Store {
         Ok(store)
     }
 
+    /// Opens a log that is a copy of another, and bears its name.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_copy(root: impl AsRef<Path>, identity: &str) -> Result<Self, StoreError> {
+        let root = root.as_ref();
+        Folder::write_identity(root, identity).map_err(|e| StoreError::disk(root, "naming it", e))?;
+        Self::open(root)
+    }
+
     /// The log's own name, for [`crate::log::record::Identity`].
     pub fn identity(&self) -> &str {
         &self.identity
@@ -261,6 +271,36 @@ impl EntryStore for Store {
         }
         self.shelf.flushed.store(newest.seq.0, Ordering::Release);
         Ok(Committed { began_epoch })
+    }
+
+    fn skip(&mut self, through: Seq) -> Result<(), StoreError> {
+        let last = self.last();
+        if through <= last {
+            return Ok(());
+        }
+        self.close_epoch();
+        let shelf = &self.shelf;
+        let disk = |e: io::Error| StoreError::disk(shelf.folder.root(), "leaving numbers out", e);
+        let newest = shelf.epochs().last_key_value().map(|(first, shelved)| (*first, shelved.clone()));
+        match newest {
+            Some((first, Shelved::Sealed { mut seal, bytes_on_disk })) => {
+                seal.last = through;
+                seal.gaps.push((last.next(), through));
+                shelf.folder.write_seal(first, &seal).map_err(disk)?;
+                shelf.epochs().insert(first, Shelved::Sealed { seal, bytes_on_disk });
+            }
+            // A log without an entry goes on above what is reserved.
+            Some((_, Shelved::Writing)) | None => {
+                shelf.folder.reserve(through).map_err(disk)?;
+                self.reserved = through;
+                shelf.first.store(through.next().0, Ordering::Release);
+            }
+        }
+        if let Err(e) = shelf.folder.write_flushed(through) {
+            tracing::debug!("log: the last flushed seq could not be noted ({e}); the log itself has it");
+        }
+        shelf.flushed.store(through.0, Ordering::Release);
+        Ok(())
     }
 
     fn epochs(&self) -> Vec<EpochFacts> {

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{Json, lamps, summary};
 use crate::api::AppState;
+use crate::api::FollowStatus;
 use crate::api::error::Problem;
 use crate::api::metrics::{Gauges, OPENMETRICS, resident_bytes};
 use crate::api::objects::to_json;
@@ -27,6 +28,7 @@ struct Status<'a> {
     /// Null: not configured.
     uplink: Option<()>,
     bus: Option<()>,
+    follow: Option<FollowStatus>,
 }
 
 #[derive(Serialize)]
@@ -91,6 +93,7 @@ pub(in crate::api) async fn status(State(app): State<AppState>, uri: Uri) -> Res
         stream_clients: app.feed.clients(),
         uplink: None,
         bus: None,
+        follow: app.follow.borrow().clone(),
     })))
 }
 
@@ -132,6 +135,7 @@ pub(in crate::api) async fn metrics(State(app): State<AppState>, uri: Uri) -> Re
         lamps_ok: lamps.iter().filter(|lamp| lamp.ok).count(),
         rss_bytes: resident_bytes(),
         uptime_s: uptime_s(&app),
+        follow: app.follow.borrow().clone(),
     };
     match app.metrics.text(&gauges) {
         Ok(text) => Ok(([(CONTENT_TYPE, OPENMETRICS)], text).into_response()),

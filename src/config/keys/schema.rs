@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{DIALECTS, DialectKeys, Key, Takes, link, site};
+use super::{DIALECTS, DialectKeys, Key, Takes, follow, link, site};
 
 /// The whole configuration.
 pub fn json_schema() -> Value {
@@ -21,6 +21,7 @@ pub fn json_schema() -> Value {
             "patterns": patterns,
             "api": table(site::API, &[], "The LAN API"),
             "log": table(site::LOG, &[], "The event log"),
+            "follow": table(follow::FOLLOW, &["url"], "This box is the second of its site"),
         },
         "required": ["gateway"],
         "additionalProperties": false,

@@ -81,6 +81,11 @@ fn every_default_is_what_leaving_the_key_out_means() {
             assert_eq!(parse(&text), plain, "{section}.{} = {default}", key.name);
         }
     }
+    let smallest = "[gateway]\nid = \"g\"\n[follow]\nurl = \"http://h\"\ntoken = \"t\"\n";
+    for key in follow::FOLLOW.iter().filter(|key| key.default.is_some()) {
+        let text = format!("{smallest}{} = {}\n", key.name, key.default.unwrap());
+        assert_eq!(parse(&text), parse(smallest), "follow.{}", key.name);
+    }
 }
 
 /// Whether a value of a key can stand in one of the dialect's links.

@@ -13,6 +13,7 @@ mod nexuscube;
 mod olssoo;
 mod openvox;
 
+pub(in crate::config) use address::read as read_address;
 pub use address::{Address, Scheme};
 pub use ami::{AgentNames, AmiLink, AmiServices, Login};
 pub use centrex::{CentrexApi, CentrexForm, CentrexJson, CentrexLink, HistoryDates, HistorySeconds, Oam};
@@ -278,7 +279,8 @@ fn addresses(section: &Section<'_>, kind: &Kind, listens: bool) -> Option<Vec<Ad
     (addresses.len() == items.len()).then_some(addresses)
 }
 
-fn tls(section: &Section<'_>, has_tls_address: bool) -> Option<TlsSettings> {
+/// `tls_` keys, which count only where something is reached under TLS.
+pub(in crate::config) fn tls(section: &Section<'_>, has_tls_address: bool) -> Option<TlsSettings> {
     const KEYS: [&str; 4] = ["tls_ca_file", "tls_server_name", "tls_client_cert_file", "tls_client_key_file"];
     let [_, _, cert, key] = KEYS.map(|name| section.has(name));
     if cert && !key {
