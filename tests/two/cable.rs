@@ -77,15 +77,15 @@ async fn carry(near: TcpStream, mut ends: watch::Receiver<End>, tls: Arc<Option<
             Some(tls) => copy_bidirectional(&mut tls.accept(near).await?, &mut far).await.map(drop),
         }
     };
-    let mut carried = std::pin::pin!(carried);
-    tokio::select! {
-        _ = &mut carried => {}
-        changed = ends.wait_for(|end| *end != begun) => {
-            // Held, not closed: the near side hears nothing at all.
-            let pulled = changed.is_ok_and(|end| *end == End::Pulled);
-            if pulled {
-                let _ = ends.wait_for(|end| *end != End::Pulled).await;
-            }
+    let pulled = {
+        let mut carried = std::pin::pin!(carried);
+        tokio::select! {
+            _ = &mut carried => false,
+            changed = ends.wait_for(|end| *end != begun) => changed.is_ok_and(|end| *end == End::Pulled),
         }
+    };
+    if pulled {
+        // The far side hears an end, the near side nothing.
+        let _ = ends.wait_for(|end| *end != End::Pulled).await;
     }
 }

@@ -16,13 +16,9 @@ use crate::site::{Boxes, Pbx, copied, follow};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_copy_is_the_firsts_log_byte_for_byte() {
     let mut boxes = Boxes::with_second_off().await;
-    boxes.pbx.works(20); // what there was before the second
+    boxes.pbx.works(&boxes.first, 20).await; // what there was before the second
     boxes.second.start().await;
-    boxes.pbx.works(20); // and what comes while it copies
-    let mut feed = boxes.first.feed(0, "&type=call.");
-    for _ in 0..40 {
-        feed.event("a call's end", |event| event["type"] == "call.cleared").await;
-    }
+    boxes.pbx.works(&boxes.first, 20).await; // and what comes while it copies
     boxes.in_step().await;
     let copied = boxes.is_copied().await;
     assert!(copied > 200, "{copied} entries");
@@ -31,21 +27,17 @@ async fn the_copy_is_the_firsts_log_byte_for_byte() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_killed_in_mid_copy_goes_on_where_it_was() {
     let mut boxes = Boxes::with_second_off().await;
-    boxes.pbx.works(300);
-    let mut feed = boxes.first.feed(0, "&type=call.cleared");
-    for _ in 0..300 {
-        feed.event("a call's end", |_| true).await;
-    }
+    boxes.pbx.works(&boxes.first, 50).await;
     let mut last = 0;
     for round in 0..4 {
         boxes.second.start().await;
-        boxes.pbx.works(5);
+        boxes.pbx.works(&boxes.first, 2).await;
         boxes.second.get_until("/api/v1/status", |status| copied(status) > last).await;
         let now = copied(&boxes.second.get("/api/v1/status").await);
         assert!(now > last, "round {round}");
         last = now;
         boxes.second.kill().await;
-        boxes.pbx.works(1);
+        boxes.pbx.works(&boxes.first, 2).await;
     }
     boxes.second.start().await;
     boxes.in_step().await;
@@ -114,7 +106,7 @@ async fn the_first_is_followed_under_tls_and_no_other_certificate_is_taken() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_whose_data_folder_was_replaced_is_copied_anew_and_the_old_copy_is_kept() {
     let mut boxes = Boxes::start().await;
-    boxes.pbx.works(2);
+    boxes.pbx.works(&boxes.first, 2).await;
     boxes.in_step().await;
     let old = boxes.identity().await;
     boxes.first.kill().await;

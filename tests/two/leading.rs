@@ -59,8 +59,7 @@ async fn a_killed_first_is_taken_over_from_and_handed_back_to() {
     let roles: Vec<_> = roles.iter().map(|event| event["data"]["role"].as_str().unwrap()).collect();
     assert_eq!(roles, ["leading", "handing-back", "standby"]);
 
-    boxes.pbx.works(3);
-    boxes.first.feed(0, "").event("the last call's end", |event| event["type"] == "call.cleared").await;
+    boxes.pbx.works(&boxes.first, 3).await;
     boxes.in_step().await;
     boxes.is_copied().await;
 }

@@ -55,12 +55,17 @@ impl Pbx {
         self.handle.control.office(|pbx, at| pbx.hang_up_all(at));
     }
 
-    /// So many calls from ring to end.
-    pub(crate) fn works(&self, calls: usize) {
+    /// So many calls from ring to end, each as the first tells it.
+    pub(crate) async fn works(&self, first: &Gateway, calls: usize) {
+        let last = first.get("/api/v1/status").await["log"]["last_seq"].as_u64().unwrap();
+        let mut feed = first.feed(last, "");
         for _ in 0..calls {
             let call = self.rings();
+            device_is(&mut feed, "ringing").await;
             self.answers(call);
+            device_is(&mut feed, "in-use").await;
             self.hangs_up();
+            device_is(&mut feed, "not-in-use").await;
         }
     }
 }
@@ -182,6 +187,12 @@ pub(crate) fn copy_of(gateway: &Gateway, first: &Identity) -> Vec<String> {
             all.push(String::from_utf8(text).unwrap());
         }
     }
+}
+
+async fn device_is(feed: &mut Feed, state: &str) {
+    let like =
+        |event: &Value| event["type"] == "device.state" && event["subject"] == DESK && event["data"]["state"] == state;
+    feed.event(&format!("the desk {state}"), like).await;
 }
 
 /// What a lamp shows, as the log tells it.
