@@ -13,6 +13,7 @@
 //! | [`lamp`] | state, patterns | what every lamp shows | acts before the flush; out of touch is a state with a pattern of its own, never a stale colour |
 //! | [`api`] | flushed entries; the lamps' own view | JSON, SSE, metrics on the LAN | events and state are never shown before a crash could not take them back; lamps are shown as they shine |
 //! | [`follow`] | the flushed log of the site's first gateway, time | a copy of it; which of the two leads | a copied entry is as the first wrote it, id and all; of two that see one judge one leads |
+//! | [`uplink`] | flushed entries, a broker's bytes | MQTT 5 messages, service calls | the cursor moves behind what the broker acknowledged; what may have been sent before says so |
 //!
 //! The arrow points right: a stage knows the types of the stages left of it and of none right of it. [`run`] is the
 //! only place that knows them all: it makes every channel and every task and ends them in order.
@@ -42,3 +43,4 @@ mod sse;
 pub mod state;
 pub mod telemetry;
 pub mod tokens;
+pub mod uplink;

@@ -16,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::follow::FollowStatus;
+use super::uplink::{UplinkState, UplinkStatus};
 use super::view::{LinkWord, Summary};
 use crate::event::{KIND_NAMES, LinkId};
 
@@ -67,6 +68,7 @@ pub(super) struct Gauges {
     pub(super) rss_bytes: Option<u64>,
     pub(super) uptime_s: u64,
     pub(super) follow: Option<FollowStatus>,
+    pub(super) uplink: Option<UplinkStatus>,
 }
 
 impl Default for Metrics {
@@ -144,14 +146,31 @@ impl Gauges {
         gauge("lamps", "Lamps configured", self.lamps as u64);
         gauge("lamps_ok", "Lamps that took what they were told to show", self.lamps_ok as u64);
         gauge("uptime_seconds", "Since the process began", self.uptime_s);
-        if let Some(rss) = self.rss_bytes {
-            gauge("process_resident_memory_bytes", "Resident memory of the process", rss);
+        if let Some(uplink) = &self.uplink {
+            gauge("uplink_up", "1 while the cloud link's broker takes events", u64::from(uplink.state == UplinkState::Up));
+            gauge("uplink_acknowledged_seq", "Newest entry that the broker has, with all before it", uplink.acknowledged.0);
+            gauge("uplink_lag_entries", "Flushed entries that the broker does not have", uplink.lag);
+            gauge("uplink_in_flight", "Messages without their acknowledgement", uplink.in_flight);
         }
         if let Some(follow) = &self.follow {
             gauge("follow_leading", "1 while this box leads instead of the first", u64::from(follow.role == "leading"));
             gauge("follow_first_answering", "1 while the first answers", u64::from(follow.first.state == "answering"));
             gauge("follow_copied_seq", "Newest entry of the first kept here", follow.copied.0);
             gauge("follow_lag_entries", "Entries that the first has more", follow.lag.unwrap_or(0));
+        }
+        if let Some(rss) = self.rss_bytes {
+            gauge("process_resident_memory_bytes", "Resident memory of the process", rss);
+        }
+        if let Some(uplink) = &self.uplink {
+            let mut counter = |name: &str, help: &str, value: u64| {
+                let counter = Counter::<u64>::default();
+                counter.inc_by(value);
+                registry.register(name, help, counter);
+            };
+            counter("uplink_delivered", "Entries that the broker acknowledged", uplink.delivered);
+            counter("uplink_resent", "Those of them that may have been sent before", uplink.resent);
+            counter("uplink_lost", "Entries that were not sent and never will be", uplink.lost);
+            counter("uplink_reconnects", "Connections to the broker that ended", uplink.reconnects);
         }
         let up = Family::<LinkLabel, Gauge>::default();
         let stale = Family::<LinkLabel, Gauge>::default();

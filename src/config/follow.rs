@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::fault::Problem;
-use super::link::{Address, Scheme, TlsSettings, read_address, tls};
+use super::link::{Address, Scheme, TlsSettings, read_address, read_tls};
 use super::reader::Section;
 use crate::secret::Secret;
 
@@ -42,7 +42,7 @@ const SCHEMES: &[(Scheme, u16)] = &[(Scheme::Http, 8080), (Scheme::Https, 8443)]
 
 pub(super) fn read(section: Section<'_>) -> Option<Follow> {
     let url = match section.item("url") {
-        Some(item) => read_address(&item, SCHEMES, "[follow]").filter(|url| {
+        Some(item) => read_address(&item, SCHEMES, "the LAN API speaks", "token").filter(|url| {
             let plain = url.path == "/";
             if !plain {
                 let (expected, found) = ("an address without a path".to_owned(), format!("{:?}", url.path));
@@ -56,7 +56,7 @@ pub(super) fn read(section: Section<'_>) -> Option<Follow> {
         }
     };
     let token = section.secret(["token", "token_file", "token_env"]);
-    let tls = tls(&section, url.as_ref().is_none_or(|url| url.scheme.is_secure()));
+    let tls = read_tls(&section, url.as_ref().is_none_or(|url| url.scheme.is_secure()), "url is not https://");
     let span = |name, standard| section.item(name).map_or(Some(standard), |item| item.duration(TAKE_OVER_AFTER));
     let take_over_after = span("take_over_after", TAKE_OVER_AFTER_DEFAULT);
     let hand_back_after = span("hand_back_after", HAND_BACK_AFTER_DEFAULT);

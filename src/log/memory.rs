@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::event::{LogGapEvent, Seq};
+use crate::log::cursor::Cursors;
 use crate::log::record::{Entry, Logged};
 use crate::log::retention::EpochFacts;
 use crate::log::{Answer, Committed, EntryStore, ReadEntries, ReadError, Reader, StoreError};
@@ -14,6 +15,7 @@ use crate::log::{Answer, Committed, EntryStore, ReadEntries, ReadError, Reader, 
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
     shared: Arc<Mutex<Shared>>,
+    cursors: Cursors,
 }
 
 #[derive(Debug)]
@@ -36,7 +38,12 @@ impl MemoryStore {
             fault: None,
             losses: Vec::new(),
         };
-        Self { shared: Arc::new(Mutex::new(shared)) }
+        Self { shared: Arc::new(Mutex::new(shared)), cursors: Cursors::in_memory() }
+    }
+
+    /// The consumers' cursors on the same disk.
+    pub fn cursors(&self) -> Cursors {
+        self.cursors.clone()
     }
 
     /// From here on every commit fails with this, until `None`.

@@ -22,6 +22,7 @@ pub fn json_schema() -> Value {
             "api": table(site::API, &[], "The LAN API"),
             "log": table(site::LOG, &[], "The event log"),
             "follow": table(follow::FOLLOW, &["url"], "This box is the second of its site"),
+            "uplink": table(site::UPLINK, &["url"], "The cloud link, an MQTT 5 broker; none unless given"),
         },
         "required": ["gateway"],
         "additionalProperties": false,
