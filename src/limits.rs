@@ -528,6 +528,21 @@ pub const FOLLOW_DISK_RETRY: Duration = Duration::from_secs(10);
 pub const FOLLOW_COPIES_ASIDE_MAX: usize = 1;
 /// How long the uplink of a box that hands back may take to send its last; past it the first leads all the same.
 pub const FOLLOW_HAND_BACK_MAX: Duration = Duration::from_secs(10);
+/// How long a lease is the holder's, from when it sent its last renewal that the broker gave back.
+pub const LEASE_TTL: Duration = Duration::from_secs(6);
+/// How much longer another waits: what the rates of two clocks may differ in that time, and far more.
+pub const LEASE_MARGIN: Duration = Duration::from_secs(2);
+/// How often a holder renews; two renewals may be lost before it stops.
+pub const LEASE_RENEW: Duration = Duration::from_secs(2);
+/// How long what stands retained may be on its way behind the answer to the subscription.
+pub const LEASE_RETAINED_WAIT: Duration = Duration::from_secs(1);
+/// Renewals that are waited for; the oldest is given up, and counts for nothing.
+pub const LEASE_UNHEARD_MAX: usize = 8;
+/// Bytes of a lease as the broker gives it; a longer one is none.
+pub const LEASE_BYTES_MAX: usize = 4096;
+
+const _: () = assert!(LEASE_RENEW.as_millis() * 2 < LEASE_TTL.as_millis(), "a renewal may be lost");
+
 /// Names in the address of an event: `/GATEWAY/LINK`, and a type or a subject; a longer one makes the event none of the first's.
 pub const FOLLOW_NAME_BYTES_MAX: usize = 1024;
 

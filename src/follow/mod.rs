@@ -3,7 +3,7 @@
 //!
 //! Input: the first's event stream and status, time, what the judge says. Output: a copy of the first's log in a folder
 //! of its own, and which duties are this box's: links, lamps, uplink.
-//! Shape: [`feed`] (a frame of the stream → an entry), [`first`] (what the first says of itself), [`plan`] (who leads)
+//! Shape: [`feed`] (a frame of the stream → an entry), [`first`] (what the first says of itself), [`plan`] (who leads), [`lease`] (the judge)
 //! are pure; [`driver`] owns sockets, disk and timers.
 //!
 //! Guarantees, and what they stand on:
@@ -18,4 +18,5 @@
 pub mod driver;
 pub mod feed;
 pub mod first;
+pub mod lease;
 pub mod plan;

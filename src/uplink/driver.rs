@@ -50,6 +50,8 @@ pub struct UplinkDriver {
     pub connect: Connect,
     /// Whose services may be called.
     pub links: watch::Receiver<Arc<[ApiLink]>>,
+    /// How far another box may have sent this log, as of each permission.
+    pub elsewhere: watch::Receiver<Seq>,
     /// While it is false nothing is sent and no connection kept.
     pub may_publish: watch::Receiver<bool>,
     /// For receipts; the log does not wait for us to end.
@@ -111,13 +113,19 @@ impl UplinkDriver {
         let mut known = self.known;
         let mut shown = UplinkShown { address: self.site.url.to_string(), ..UplinkShown::default() };
         loop {
-            let start = Start { position: self.consumer.position(), last: self.consumer.last(), known };
+            let position = self.consumer.position();
+            let start = Start { position, last: self.consumer.last(), known, elsewhere: Seq(0) };
             shown.acknowledged = start.position;
             self.stand(&mut shown, UplinkState::Down);
             if !self.permitted().await {
                 return;
             }
-            let start = Start { position: self.consumer.position(), last: start.last.max(self.consumer.last()), known };
+            let start = Start {
+                position: self.consumer.position(),
+                last: start.last.max(self.consumer.last()),
+                known,
+                elsewhere: *self.elsewhere.borrow(),
+            };
             let session = Session::new(&self.site, Arc::clone(&self.identity), start, self.clock.now());
             let mut desk = Desk::new(session, shown);
             let leave = self.serve(&mut desk).await;
