@@ -20,6 +20,7 @@
 pub mod outlets;
 mod rebuild;
 mod settings;
+mod speaker;
 pub mod standby;
 
 use std::collections::BTreeMap;
@@ -68,6 +69,7 @@ use self::outlets::Outlets;
 use self::rebuild::{Checkpoints, rebuild};
 use self::settings::{FlushedLog, handshake, lamp_settings, session};
 pub use self::settings::{abilities, token_verifier};
+use self::speaker::Speaker;
 use self::standby::Second;
 
 /// What differs between a box, the demo and a simulation.
@@ -145,6 +147,9 @@ pub struct Gateway {
     uplink_shown: watch::Sender<Option<Arc<UplinkFigures>>>,
     /// Whether this box speaks for its log.
     may_publish: watch::Sender<bool>,
+    /// How far another box may have sent this box's log.
+    elsewhere: watch::Sender<Seq>,
+    speaker: Option<Speaker>,
     lamp_settings: watch::Sender<Arc<LampSettings>>,
     lamps_stop: watch::Sender<bool>,
     api_stop: watch::Sender<bool>,
@@ -291,7 +296,9 @@ impl Gateway {
             consumers,
             uplinks: Outlets::default(),
             uplink_shown,
-            may_publish: watch::Sender::new(true),
+            may_publish: watch::Sender::new(!standby::shares(&config)),
+            elsewhere: watch::Sender::new(Seq(0)),
+            speaker: None,
             lamp_settings,
             lamps_stop,
             api_stop,
@@ -304,6 +311,7 @@ impl Gateway {
         };
         // Its cursor is known before a link tells anything: what comes from here on is kept for it.
         gateway.begin_uplink().await;
+        gateway.speaker = gateway.begin_to_speak();
         let links = gateway.config.links.clone();
         for (id, link) in links.into_iter().filter(|_| duties.links) {
             let known = state.links.get(&id).map(|link| link.known()).unwrap_or_default();
@@ -396,6 +404,7 @@ impl Gateway {
                 known,
                 connect: (world.uplink_connect)(site),
                 links: links.subscribe(),
+                elsewhere: self.elsewhere.subscribe(),
                 may_publish: may_publish.subscribe(),
                 events: events.downgrade(),
                 figures,
@@ -538,6 +547,7 @@ impl Gateway {
 
     /// As a power cut would end it: nothing is told, what was not flushed is gone. For simulations.
     pub async fn cut(self) {
+        speaker::cut(self.speaker).await;
         standby::cut(self.second).await;
         self.uplinks.cut().await;
         let links = self.links.into_values().map(|link| link.task);
@@ -549,6 +559,8 @@ impl Gateway {
     }
 
     async fn end(mut self) {
+        // Who speaks for the first stops first, so that it may have its lease back.
+        speaker::end(self.speaker.take()).await;
         standby::end(self.second.take()).await;
         let ending: Vec<_> =
             std::mem::take(&mut self.links).into_values().map(|link| tokio::spawn(end_link(link))).collect();

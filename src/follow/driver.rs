@@ -12,6 +12,7 @@
 
 mod copy;
 mod http;
+pub mod judge;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;

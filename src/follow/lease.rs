@@ -42,6 +42,9 @@ pub struct Lease {
     /// The holder has stopped: whoever wants it may have it at once.
     #[serde(default)]
     pub released: bool,
+    /// Which log of the first the next two are of: its identity.
+    #[serde(default)]
+    pub log: String,
     /// The broker has the first's log up to here.
     #[serde(default)]
     pub delivered: Seq,
@@ -51,8 +54,10 @@ pub struct Lease {
 }
 
 /// How far the first's log was sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
+    /// The identity of that log.
+    pub log: String,
     pub delivered: Seq,
     pub sending: Seq,
 }
@@ -120,8 +125,8 @@ impl Tenure {
     }
 
     /// How far another box has sent the first's log.
-    pub fn others_progress(&self) -> Progress {
-        self.others_progress
+    pub fn others_progress(&self) -> &Progress {
+        &self.others_progress
     }
 
     /// What the lease says to [`crate::follow::plan`].
@@ -178,10 +183,12 @@ impl Tenure {
             }
         } else {
             if self.best.is_none_or(|best| strength >= best) {
-                let Lease { delivered, sending, .. } = lease;
-                let told = self.others_progress;
-                self.others_progress =
-                    Progress { delivered: told.delivered.max(delivered), sending: told.sending.max(sending) };
+                let told = &mut self.others_progress;
+                if told.log != lease.log {
+                    *told = Progress { log: lease.log.clone(), ..Progress::default() };
+                }
+                told.delivered = told.delivered.max(lease.delivered);
+                told.sending = told.sending.max(lease.sending);
             }
             self.other = (!lease.released).then_some(now);
             self.meet(strength, now);
@@ -192,7 +199,7 @@ impl Tenure {
     }
 
     /// Gives the lease back. Whatever it allowed has stopped.
-    pub fn handle_release(&mut self, progress: Progress, now: Instant, wall: Timestamp) {
+    pub fn handle_release(&mut self, progress: &Progress, now: Instant, wall: Timestamp) {
         if let State::Holding { term, .. } = self.state {
             self.state = State::Idle;
             let lease = self.lease(term, progress, wall);
@@ -222,7 +229,7 @@ impl Tenure {
     }
 
     /// What is to be published, retained. `progress` goes into it.
-    pub fn poll_send(&mut self, progress: Progress, now: Instant, wall: Timestamp) -> Option<Lease> {
+    pub fn poll_send(&mut self, progress: &Progress, now: Instant, wall: Timestamp) -> Option<Lease> {
         self.handle_timeout(now);
         if let Some(lease) = self.outbox.pop_front() {
             return Some(lease);
@@ -301,7 +308,7 @@ impl Tenure {
         }
     }
 
-    fn lease(&mut self, term: u64, progress: Progress, wall: Timestamp) -> Lease {
+    fn lease(&mut self, term: u64, progress: &Progress, wall: Timestamp) -> Lease {
         self.count += 1;
         Lease {
             holder: self.me.clone(),
@@ -309,6 +316,7 @@ impl Tenure {
             count: self.count,
             until: wall.plus(LEASE_TTL),
             released: false,
+            log: progress.log.clone(),
             delivered: progress.delivered,
             sending: progress.sending,
         }

@@ -24,10 +24,17 @@ use crate::log::retention::Retention;
 /// The follower, and what keeps its channels open.
 #[derive(Debug)]
 pub(super) struct Second {
-    follower: Follower,
+    pub(super) follower: Follower,
     stop: watch::Sender<bool>,
-    _judge: watch::Sender<Judge>,
-    _drained: watch::Sender<bool>,
+    /// What the lease says.
+    pub(super) judge: watch::Sender<Judge>,
+    /// The uplink has sent its last.
+    pub(super) drained: watch::Sender<bool>,
+}
+
+/// Whether this box may speak to the cloud only while it holds a lease.
+pub(super) fn shares(config: &Config) -> bool {
+    config.uplink.as_ref().is_some_and(|uplink| uplink.shared || config.follow.is_some())
 }
 
 /// The duties a box begins with.
@@ -48,7 +55,8 @@ pub(super) fn begin(
     let (Some(site), Storage::Disk) = (&config.follow, &world.storage) else { return Ok(None) };
     let (stop, stopped) = watch::channel(false);
     let (judge_told, judge) = watch::channel(Judge::Unseen);
-    let (drained_told, drained) = watch::channel(true);
+    // Without an uplink there is nothing to wait for.
+    let (drained_told, drained) = watch::channel(config.uplink.is_none());
     let follower = crate::follow::driver::spawn(Following {
         site: site.clone(),
         own: Arc::clone(own),
@@ -61,7 +69,7 @@ pub(super) fn begin(
         drained,
         stop: stopped,
     })?;
-    Ok(Some(Second { follower, stop, _judge: judge_told, _drained: drained_told }))
+    Ok(Some(Second { follower, stop, judge: judge_told, drained: drained_told }))
 }
 
 pub(super) fn status(second: Option<&Second>) -> watch::Receiver<Option<FollowStatus>> {

@@ -115,8 +115,8 @@ impl World {
                 self.boxes[at].tenure.handle_lease(lease, now);
             }
             self.boxes[at].tenure.handle_timeout(now);
-            let progress = self.boxes[at].progress;
-            while let Some(lease) = self.boxes[at].tenure.poll_send(progress, now, Timestamp(0)) {
+            let progress = self.boxes[at].progress.clone();
+            while let Some(lease) = self.boxes[at].tenure.poll_send(&progress, now, Timestamp(0)) {
                 let due = (self.at + self.delay()).max(self.boxes[at].to.back().map_or(self.at, |last| last.0));
                 if self.boxes[at].open {
                     self.boxes[at].to.push_back((due, lease));
@@ -201,12 +201,12 @@ fn a_release_hands_over_at_once_with_how_far_was_sent() {
     world.connect(1);
     world.run(secs(5));
     let now = world.boxes[0].local(world.at);
-    let progress = Progress { delivered: Seq(70), sending: Seq(90) };
-    world.boxes[0].tenure.handle_release(progress, now, Timestamp(0));
+    let progress = Progress { log: "abcd".to_owned(), delivered: Seq(70), sending: Seq(90) };
+    world.boxes[0].tenure.handle_release(&progress, now, Timestamp(0));
     assert!(!world.boxes[0].holds(world.at), "it stops before it says so");
     world.run(secs(1));
     assert_eq!(world.holders(), [1]);
-    assert_eq!(world.boxes[1].tenure.others_progress(), progress);
+    assert_eq!(world.boxes[1].tenure.others_progress(), &progress);
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn two_never_hold_at_once_whatever_the_network_does() {
                     world.boxes[at].tenure.handle_wanted(true, now);
                 }
                 3 if world.boxes[at].holds(world.at) => {
-                    world.boxes[at].tenure.handle_release(Progress::default(), now, Timestamp(0));
+                    world.boxes[at].tenure.handle_release(&Progress::default(), now, Timestamp(0));
                 }
                 4..=8 => world.boxes[at].tenure.handle_wanted(true, now),
                 _ => {}
