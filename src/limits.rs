@@ -566,11 +566,13 @@ pub const CLI_STREAM_SILENCE_MAX: Duration = Duration::from_secs(60);
 pub const STREAM_LINE_BYTES_MAX: usize = 1024 * 1024;
 
 const _: () = assert!(LINK_EVENTS_QUEUED_MAX <= LOG_UNFLUSHED_ENTRIES_MAX, "a full queue fits the log's own");
-const _: () = assert!(UPLINK_CURSOR_ENTRIES * 2 <= UPLINK_AHEAD_ENTRIES_MAX, "the cursor is stored before sending waits for it");
+const _: () =
+    assert!(UPLINK_CURSOR_ENTRIES * 2 <= UPLINK_AHEAD_ENTRIES_MAX, "the cursor is stored before sending waits for it");
 const _: () = assert!((UPLINK_BATCH_ENTRIES_MAX as u64) <= UPLINK_AHEAD_ENTRIES_MAX, "a batch fits beyond the cursor");
 const _: () = assert!(UPLINK_BATCH_ENTRIES_MAX as usize <= UPLINK_READ_ENTRIES, "a batch is one read at most");
 const _: () = assert!(UPLINK_BATCH_BYTES <= UPLINK_READ_BYTES, "a batch is never waited for in vain");
-const _: () = assert!(API_BODY_BYTES_MAX < UPLINK_PACKET_BYTES_MAX as usize, "arguments that are too long are heard and refused");
+const _: () =
+    assert!(API_BODY_BYTES_MAX < UPLINK_PACKET_BYTES_MAX as usize, "arguments that are too long are heard and refused");
 const _: () = assert!(LOG_BATCH_BYTES_MAX <= LOG_UNFLUSHED_BYTES_MAX, "a batch is never waited for in vain");
 const _: () = assert!(NATIVE_BYTES_MAX < LOG_ENTRY_BYTES_MAX, "a native object fits its entry");
 const _: () = assert!(NEXUSCUBE_MESSAGE_BYTES_MAX <= LINK_FRAME_BYTES_MAX, "a message fits its frame");

@@ -272,11 +272,8 @@ impl Gateway {
         });
         let api_task = tokio::spawn(api::serve(listeners, api::router(app), metrics, api_stopped));
 
-        let consumers = Consumers {
-            reader: opened.reader.clone(),
-            cursors: opened.cursors.clone(),
-            flushed: flushed.clone(),
-        };
+        let consumers =
+            Consumers { reader: opened.reader.clone(), cursors: opened.cursors.clone(), flushed: flushed.clone() };
         let mut gateway = Self {
             board: world.rigging.board.clone(),
             world,
@@ -402,6 +399,7 @@ impl Gateway {
                 identity: Arc::clone(identity),
                 consumer: consumer.clone(),
                 known,
+                last: consumer.last(),
                 connect: (world.uplink_connect)(site),
                 links: links.subscribe(),
                 elsewhere: self.elsewhere.subscribe(),

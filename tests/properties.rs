@@ -4,6 +4,8 @@
 
 #[path = "fuzz/bodies.rs"]
 mod bodies;
+#[path = "fuzz/uplink.rs"]
+mod uplink;
 
 use lamplighter::link::ami::codec::{Action, Decoder, Item};
 use proptest::collection::vec;
@@ -61,6 +63,24 @@ fn operation() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// What a broker does to an uplink: packets, bytes, time, entries, ends.
+fn of_a_broker() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        6 => any::<u8>().prop_map(|packet| vec![2, packet]),
+        2 => vec(any::<u8>(), 0..40).prop_map(|bytes| [&[0, u8::try_from(bytes.len()).unwrap_or(0)], &bytes[..]].concat()),
+        2 => any::<u8>().prop_map(|time| vec![3, time]),
+        3 => any::<u8>().prop_map(|entries| vec![4, entries]),
+        1 => Just(vec![5, 0]),
+        1 => any::<u8>().prop_map(|stop| vec![6, stop]),
+        1 => Just(vec![7, 0]),
+    ]
+}
+
+fn level() -> impl Strategy<Value = String> {
+    let known = ["lamplighter", "fuzz", "service", "event", "status", "front-desk", "make-call", "+", "#", "", "a b"];
+    prop_oneof![8 => prop::sample::select(known.to_vec()).prop_map(str::to_owned), 1 => ".{0,9}"]
+}
+
 proptest! {
     #[test]
     fn any_bytes_read_the_same_at_any_split(split in any::<u8>(), pieces in vec(piece(), 0..60)) {
@@ -90,6 +110,18 @@ proptest! {
         let bytes = |event: &str| [&[0, u8::try_from(event.len()).unwrap()], event.as_bytes()].concat();
         let office = office.map(bytes);
         bodies::ami_session(&[&begin[..], &lists, &office.concat(), &operations.concat()].concat());
+    }
+
+    #[test]
+    fn an_uplink_survives_any_broker(operations in vec(of_a_broker(), 0..60)) {
+        uplink::uplink_session(&operations.concat());
+        // Accepted, status and subscription acknowledged: then whatever comes.
+        uplink::uplink_session(&[&[2, 0, 2, 13, 2, 18, 4, 7][..], &operations.concat()].concat());
+    }
+
+    #[test]
+    fn any_topic_is_a_call_as_it_is_written_or_none(topic in vec(level(), 0..7)) {
+        uplink::uplink_topics(topic.join("/").as_bytes());
     }
 
     #[test]

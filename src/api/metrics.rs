@@ -147,8 +147,16 @@ impl Gauges {
         gauge("lamps_ok", "Lamps that took what they were told to show", self.lamps_ok as u64);
         gauge("uptime_seconds", "Since the process began", self.uptime_s);
         if let Some(uplink) = &self.uplink {
-            gauge("uplink_up", "1 while the cloud link's broker takes events", u64::from(uplink.state == UplinkState::Up));
-            gauge("uplink_acknowledged_seq", "Newest entry that the broker has, with all before it", uplink.acknowledged.0);
+            gauge(
+                "uplink_up",
+                "1 while the cloud link's broker takes events",
+                u64::from(uplink.state == UplinkState::Up),
+            );
+            gauge(
+                "uplink_acknowledged_seq",
+                "Newest entry that the broker has, with all before it",
+                uplink.acknowledged.0,
+            );
             gauge("uplink_lag_entries", "Flushed entries that the broker does not have", uplink.lag);
             gauge("uplink_in_flight", "Messages without their acknowledgement", uplink.in_flight);
         }

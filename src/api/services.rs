@@ -25,13 +25,7 @@ const GUARD: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// What keeps it from being called, or the PBX's refusal.
-pub async fn call(
-    links: &[ApiLink],
-    may: Scopes,
-    link: &str,
-    service: &str,
-    body: &[u8],
-) -> Result<Value, Problem> {
+pub async fn call(links: &[ApiLink], may: Scopes, link: &str, service: &str, body: &[u8]) -> Result<Value, Problem> {
     let link = find(links, link)?;
     let service = Service::from_name(service).ok_or_else(|| {
         let known: Vec<&str> = Service::ALL.iter().map(|service| service.name()).collect();
@@ -56,9 +50,7 @@ pub async fn call(
         Err(fault) => Err(fault),
     };
     match outcome {
-        Ok(result) => {
-            Ok(json!({"request_id": request_id, "service": service.name(), "ok": true, "result": result}))
-        }
+        Ok(result) => Ok(json!({"request_id": request_id, "service": service.name(), "ok": true, "result": result})),
         Err(fault) => Err(problem(link, service, fault).with("request_id", request_id)),
     }
 }

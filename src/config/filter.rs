@@ -29,12 +29,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Filter> {
     Some(Filter { types: types?, links: links?.iter().map(LinkId::new).collect() })
 }
 
-fn list(
-    section: &Section<'_>,
-    key: &'static str,
-    expected: &str,
-    fits: impl Fn(&str) -> bool,
-) -> Option<Vec<String>> {
+fn list(section: &Section<'_>, key: &'static str, expected: &str, fits: impl Fn(&str) -> bool) -> Option<Vec<String>> {
     let Some(item) = section.item(key) else { return Some(Vec::new()) };
     let items = item.list_of(key, API_FILTERS_MAX)?;
     let mut found: Vec<String> = Vec::new();

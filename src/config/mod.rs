@@ -14,8 +14,8 @@
 
 mod fault;
 mod file;
-mod follow;
 mod filter;
+mod follow;
 pub mod keys;
 mod lamp;
 mod link;
@@ -26,8 +26,8 @@ mod uplink;
 
 pub use fault::{Fault, Problem};
 pub use file::load;
-pub use follow::{Follow, FollowLinks};
 pub use filter::Filter;
+pub use follow::{Follow, FollowLinks};
 pub use link::{
     Account, ActionForm, Address, AgentNames, AmiLink, AmiServices, ClientCert, ControlApi, Dialect, Link, Login,
     OPENVOX_SERVICES, OlssooLink, OpenvoxControl, OpenvoxLink, Rest, RestForm, Scheme, TlsSettings, is_service_path,
@@ -35,8 +35,8 @@ pub use link::{
 pub use link::{AgentsOverReconnects, ManualIn, NexuscubeLink, Parties, Pongs, Resync};
 pub use link::{CentrexApi, CentrexForm, CentrexJson, CentrexLink, HistoryDates, HistorySeconds, Network, Oam};
 pub use pattern::PatternOverride;
-pub use uplink::{Batch, Uplink, UplinkTopics};
 pub use units::{parse_colour, parse_duration, parse_size, show_duration, show_size};
+pub use uplink::{Batch, Uplink, UplinkTopics};
 
 use std::collections::BTreeMap;
 use std::io;

@@ -87,7 +87,9 @@ pub struct Tenure {
 enum Line {
     Closed,
     /// What is retained comes at once, or is not there.
-    Open { looked: Instant },
+    Open {
+        looked: Instant,
+    },
 }
 
 #[derive(Clone, Debug)]

@@ -173,7 +173,10 @@ impl First {
                     go_on_behind(&common.consumers, told.delivered).await;
                     elsewhere.send_replace(told.sending);
                 }
-                tracing::info!("uplink: this box holds the lease; it sends from {} on", position(&common.consumers).next());
+                tracing::info!(
+                    "uplink: this box holds the lease; it sends from {} on",
+                    position(&common.consumers).next()
+                );
             }
             if speaks && !ours {
                 tracing::warn!("uplink: this box does not hold the lease; it sends nothing until it does");
@@ -346,6 +349,7 @@ impl Spokesman {
             identity: Arc::new(first.clone()),
             consumer,
             known: true,
+            last,
             links: self.links.clone(),
             elsewhere,
             may_publish,

@@ -321,6 +321,16 @@ mod tests {
     }
 
     #[test]
+    fn what_another_box_may_have_sent_says_so_however_much_it_is() {
+        let far = UPLINK_AHEAD_ENTRIES_MAX + 500;
+        let mut bench = Bench::new(0, far + 10);
+        bench.backlog = Backlog::new(Seq(0), Seq(far + 10), Seq(far), bench.now);
+        assert_eq!(bench.backlog.marked, Seq(far));
+        bench.backlog = Backlog::new(Seq(0), Seq(far + 10), Seq(3), bench.now);
+        assert_eq!(bench.backlog.marked, Seq(UPLINK_AHEAD_ENTRIES_MAX), "our own are marked all the same");
+    }
+
+    #[test]
     fn the_cursor_moves_behind_what_is_acknowledged_without_a_gap() {
         let mut bench = Bench::new(10, 10);
         bench.read(11..=13);

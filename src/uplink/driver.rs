@@ -14,9 +14,9 @@ use std::future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout};
@@ -47,6 +47,8 @@ pub struct UplinkDriver {
     pub consumer: Consumer,
     /// The cursor was there before this process: what is behind it is an outage's backlog.
     pub known: bool,
+    /// The log's newest entry when this process began to have a say: what came after it was sent by nobody else.
+    pub last: Seq,
     pub connect: Connect,
     /// Whose services may be called.
     pub links: watch::Receiver<Arc<[ApiLink]>>,
@@ -111,21 +113,18 @@ impl UplinkDriver {
     /// Keeps the uplink until the stop signal; then sends what is left, says that we are offline and returns.
     pub async fn run(mut self) {
         let mut known = self.known;
+        // Before the first permission somebody else may have sent what came meanwhile.
+        let mut last =
+            Some(if known { self.last } else { self.consumer.position() }).filter(|_| *self.may_publish.borrow());
         let mut shown = UplinkShown { address: self.site.url.to_string(), ..UplinkShown::default() };
         loop {
-            let position = self.consumer.position();
-            let start = Start { position, last: self.consumer.last(), known, elsewhere: Seq(0) };
-            shown.acknowledged = start.position;
+            shown.acknowledged = self.consumer.position();
             self.stand(&mut shown, UplinkState::Down);
             if !self.permitted().await {
                 return;
             }
-            let start = Start {
-                position: self.consumer.position(),
-                last: start.last.max(self.consumer.last()),
-                known,
-                elsewhere: *self.elsewhere.borrow(),
-            };
+            let last = last.take().unwrap_or_else(|| self.consumer.last());
+            let start = Start { position: self.consumer.position(), last, known, elsewhere: *self.elsewhere.borrow() };
             let session = Session::new(&self.site, Arc::clone(&self.identity), start, self.clock.now());
             let mut desk = Desk::new(session, shown);
             let leave = self.serve(&mut desk).await;
@@ -554,3 +553,6 @@ async fn at(instant: Option<Instant>) {
         None => future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,11 +51,15 @@ pub fn without_native(entry: &Entry, bytes: usize, most: u32) -> Option<Entry> {
 /// What stands in the retained status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    Online { since: Timestamp },
+    Online {
+        since: Timestamp,
+    },
     /// Said by the broker when it loses us; nobody knows beforehand when that will be.
     Lost,
     /// Said by us.
-    Stopped { since: Timestamp },
+    Stopped {
+        since: Timestamp,
+    },
 }
 
 pub fn status(gateway: &GatewayId, status: Status) -> Vec<u8> {

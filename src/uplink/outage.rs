@@ -71,14 +71,8 @@ mod tests {
         outage.lost(1);
         assert_eq!(outage.over(Seq(29)), None);
         let receipt = outage.over(Seq(30)).unwrap();
-        let expected = UplinkReceiptEvent {
-            from: Seq(10),
-            to: Seq(30),
-            delivered: 20,
-            resent: 2,
-            lost: 1,
-            oldest_delay_s: 60,
-        };
+        let expected =
+            UplinkReceiptEvent { from: Seq(10), to: Seq(30), delivered: 20, resent: 2, lost: 1, oldest_delay_s: 60 };
         assert_eq!(receipt, expected);
         assert_eq!(outage.over(Seq(99)), None, "told");
     }

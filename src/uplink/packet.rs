@@ -128,9 +128,13 @@ impl Decoder {
                 PacketBuildResult::Incomplete if bytes.is_empty() => return Ok(None),
                 PacketBuildResult::Incomplete => {}
                 PacketBuildResult::Error(MqttError::PacketTooLarge) => {
-                    return Err(format!("expected packets of at most {UPLINK_PACKET_BYTES_MAX} bytes, found a longer one"));
+                    return Err(format!(
+                        "expected packets of at most {UPLINK_PACKET_BYTES_MAX} bytes, found a longer one"
+                    ));
                 }
-                PacketBuildResult::Error(_) => return Err("expected an MQTT packet, found bytes that are none".to_owned()),
+                PacketBuildResult::Error(_) => {
+                    return Err("expected an MQTT packet, found bytes that are none".to_owned());
+                }
             }
         }
     }
@@ -314,11 +318,8 @@ pub(crate) fn connect(login: Login<'_>) -> Result<Vec<u8>, MqttError> {
 /// As [`connect`].
 pub(crate) fn subscribe(id: u16, filter: &str) -> Result<Vec<u8>, MqttError> {
     // What was retained was said before we were there: a call while we are away is never kept for us.
-    let options = SubOpts::new()
-        .set_qos(Qos::AtLeastOnce)
-        .set_nl(true)
-        .set_rap(true)
-        .set_rh(RetainHandling::DoNotSendRetained);
+    let options =
+        SubOpts::new().set_qos(Qos::AtLeastOnce).set_nl(true).set_rap(true).set_rh(RetainHandling::DoNotSendRetained);
     let entry = SubEntry::new(filter, options)?;
     Ok(Subscribe::builder().packet_id(id).entries(vec![entry]).build()?.to_continuous_buffer())
 }
@@ -334,8 +335,7 @@ pub(crate) fn connect_without_will(
     keep_alive_s: u16,
 ) -> Result<Vec<u8>, MqttError> {
     let limits = vec![SessionExpiryInterval::new(0)?.into(), MaximumPacketSize::new(UPLINK_PACKET_BYTES_MAX)?.into()];
-    let mut connect =
-        Connect::builder().client_id(client_id)?.clean_start(true).keep_alive(keep_alive_s).props(limits);
+    let mut connect = Connect::builder().client_id(client_id)?.clean_start(true).keep_alive(keep_alive_s).props(limits);
     if let Some(user) = user {
         connect = connect.user_name(user)?;
     }

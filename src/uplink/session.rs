@@ -122,7 +122,11 @@ pub struct Session {
 #[derive(Debug)]
 enum State {
     Closed,
-    AwaitConnack { until: Instant },
+    AwaitConnack {
+        until: Instant,
+        /// Its first byte came.
+        begun: bool,
+    },
     Live(Box<Live>),
     /// Down or done was said; nothing more until the connection is closed.
     Over,
@@ -194,7 +198,7 @@ impl Session {
         };
         match packet::connect(login) {
             Ok(bytes) => {
-                self.state = State::AwaitConnack { until: now + UPLINK_CONNACK_WAIT };
+                self.state = State::AwaitConnack { until: now + UPLINK_CONNACK_WAIT, begun: false };
                 self.outputs.push_back(Output::Send(bytes));
             }
             Err(error) => self.down(Down::Refused {
@@ -220,6 +224,15 @@ impl Session {
     }
 
     pub fn handle_bytes(&mut self, mut bytes: &[u8], now: Instant, wall: Timestamp) {
+        if let (State::AwaitConnack { begun: begun @ false, .. }, Some(&first)) = (&mut self.state, bytes.first()) {
+            *begun = true;
+            if first != 0x20 {
+                // Another protocol would else be read as a packet that never ends.
+                let shown = char::from(first).escape_default();
+                return self
+                    .down(Down::Misbehaved { found: format!("expected a CONNACK, found '{shown}' ({first:#04x})") });
+            }
+        }
         while !matches!(self.state, State::Over | State::Closed) {
             if let State::Live(live) = &mut self.state {
                 live.heard(now);
@@ -247,7 +260,8 @@ impl Session {
                 self.down(refusal::at_end(refusal.code, &refusal.said, &self.site));
             }
             (state, heard) => {
-                let waits = if matches!(state, State::AwaitConnack { .. }) { "a CONNACK" } else { "what a client is sent" };
+                let waits =
+                    if matches!(state, State::AwaitConnack { .. }) { "a CONNACK" } else { "what a client is sent" };
                 let found = match heard {
                     Heard::Accepted(_) | Heard::NotAccepted(_) => "CONNACK",
                     Heard::Acknowledged { .. } => "PUBACK",
@@ -271,7 +285,10 @@ impl Session {
         let missing =
             self.backlog.handle_entries(entries, |entry| filter.wants(entry.kind.as_str(), entry.link.as_ref()), now);
         if missing > 0 {
-            self.lost(missing, format!("{missing} entries behind {after} are missing in the log; `log.lost` names them"));
+            self.lost(
+                missing,
+                format!("{missing} entries behind {after} are missing in the log; `log.lost` names them"),
+            );
         }
         self.tell_receipt();
     }

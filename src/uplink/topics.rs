@@ -143,7 +143,8 @@ mod tests {
     #[test]
     fn an_answer_never_goes_where_the_gateway_speaks_or_listens() {
         let topics = topics(false);
-        for good in ["crm/answers/7", "lamplighter/seoul-1/answer", "lamplighter/seoul-2/event", "lamplighter/seoul-1"] {
+        for good in ["crm/answers/7", "lamplighter/seoul-1/answer", "lamplighter/seoul-2/event", "lamplighter/seoul-1"]
+        {
             assert!(topics.may_answer(good), "{good}");
         }
         for bad in [

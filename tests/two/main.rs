@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what went wrong by failing")]
 
 mod cable;
+mod cloud;
 mod copying;
 #[path = "../house/gateway.rs"]
 #[allow(dead_code, reason = "shared; each suite uses what it needs of it")]

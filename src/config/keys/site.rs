@@ -29,9 +29,19 @@ pub(super) const LOG: &[Key] = &[
 ];
 
 pub(super) const UPLINK: &[Key] = &[
-    key("url", Takes::Text, None, "the broker, mqtts://HOST[:8883], or mqtt://HOST[:1883] to loopback or where insecure"),
+    key(
+        "url",
+        Takes::Text,
+        None,
+        "the broker, mqtts://HOST[:8883], or mqtt://HOST[:1883] to loopback or where insecure",
+    ),
     key("insecure", Takes::Flag, Some("false"), "mqtt:// off loopback is accepted"),
-    key("client_id", Takes::Text, None, "MQTT's client identifier, 1 to 128 characters; lamplighter-GATEWAY unless given"),
+    key(
+        "client_id",
+        Takes::Text,
+        None,
+        "MQTT's client identifier, 1 to 128 characters; lamplighter-GATEWAY unless given",
+    ),
     key("user", Takes::Text, None, "the broker's name for this box, 1 to 128 characters"),
     key("password", Takes::Secret, None, "the password of user"),
     key(
@@ -68,11 +78,21 @@ pub(super) const UPLINK: &[Key] = &[
         Some("64"),
         "messages without their acknowledgement at most; the broker's receive maximum lowers it",
     ),
-    key("types", Takes::Texts, Some("[]"), "types sent, as call.held, or families with their dot, as call.; all unless given"),
+    key(
+        "types",
+        Takes::Texts,
+        Some("[]"),
+        "types sent, as call.held, or families with their dot, as call.; all unless given",
+    ),
     key("links", Takes::Texts, Some("[]"), "links whose events are sent; all, and the box's own, unless given"),
     key("services", Takes::Flag, Some("true"), "PREFIX/GATEWAY/service/LINK/SERVICE calls services"),
     key("raw", Takes::Flag, Some("false"), "the service raw may be called so too"),
-    key("shared", Takes::Flag, Some("false"), "a second box follows this one: who sends is agreed by a lease at the broker"),
+    key(
+        "shared",
+        Takes::Flag,
+        Some("false"),
+        "a second box follows this one: who sends is agreed by a lease at the broker",
+    ),
 ];
 
 const BATCH: &[Key] = &[

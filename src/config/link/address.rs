@@ -99,10 +99,7 @@ pub(in crate::config) fn read_for(
         return None;
     };
     if text.contains('@') {
-        return fault(
-            format!("{expected}, the account under {account}"),
-            "an address with an account in it".into(),
-        );
+        return fault(format!("{expected}, the account under {account}"), "an address with an account in it".into());
     }
     let Some((word, rest)) = text.split_once("://") else {
         item.expected(expected);

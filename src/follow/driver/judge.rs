@@ -215,7 +215,9 @@ impl Desk {
                     return Err(format!("the broker refuses the lease ({said}); it has to let this box publish there"));
                 }
                 Heard::Subscribed { refused: Some(said), .. } => {
-                    return Err(format!("the broker refuses the subscription ({said}); it has to let this box read it"));
+                    return Err(format!(
+                        "the broker refuses the subscription ({said}); it has to let this box read it"
+                    ));
                 }
                 Heard::Disconnected(refusal) => return Err(format!("the broker ended it ({})", refusal.said)),
                 Heard::Subscribed { refused: None, .. } => self.said = None,
@@ -302,7 +304,9 @@ async fn open(site: config::Uplink, connect: Connect, topic: String, clock: Cloc
             match line.decoder.next(&mut bytes)? {
                 Some(Heard::Accepted(facts)) if facts.qos_max > 0 && facts.retains => return Ok(()),
                 Some(Heard::Accepted(_)) => return Err("the broker keeps no retained messages of QoS 1".to_owned()),
-                Some(Heard::NotAccepted(refusal)) => return Err(format!("the broker refuses the login ({})", refusal.said)),
+                Some(Heard::NotAccepted(refusal)) => {
+                    return Err(format!("the broker refuses the login ({})", refusal.said));
+                }
                 Some(_) => return Err("the broker says what a client is not sent".to_owned()),
                 None => {}
             }

@@ -102,7 +102,8 @@ impl World {
                 self.broker.retained = Some(lease.clone());
                 for to in 0..2 {
                     if self.boxes[to].open {
-                        let due = (self.at + self.delay()).max(self.boxes[to].from.back().map_or(self.at, |last| last.0));
+                        let due =
+                            (self.at + self.delay()).max(self.boxes[to].from.back().map_or(self.at, |last| last.0));
                         self.boxes[to].from.push_back((due, lease.clone()));
                     }
                 }

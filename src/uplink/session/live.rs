@@ -190,7 +190,9 @@ impl Session {
             Some(_) => live.settled(id, now),
         };
         match (waiting, refusal::of_puback(code)) {
-            (None, _) => self.down(Down::Misbehaved { found: format!("a PUBACK for packet {id}, which waits for none") }),
+            (None, _) => {
+                self.down(Down::Misbehaved { found: format!("a PUBACK for packet {id}, which waits for none") })
+            }
             (Some(Waiting::Event), None) => {
                 self.refusals = 0;
                 self.window = (self.window * 2).min(usize::from(self.site.in_flight));
@@ -206,7 +208,9 @@ impl Session {
                 "the broker refuses our status on \"{}\": {said}; check what it allows `uplink.user`",
                 self.topics.status()
             )),
-            (Some(Waiting::Answer), Some(_)) => self.say(format!("the broker refuses an answer to a service call: {said}")),
+            (Some(Waiting::Answer), Some(_)) => {
+                self.say(format!("the broker refuses an answer to a service call: {said}"))
+            }
             (Some(Waiting::Offline), _) => self.leave(now),
             (Some(Waiting::Online | Waiting::Answer | Waiting::Subscribe), _) => {}
         }
@@ -463,7 +467,7 @@ impl Session {
 
     pub fn handle_timeout(&mut self, now: Instant) {
         match &mut self.state {
-            State::AwaitConnack { until } if *until <= now => {
+            State::AwaitConnack { until, .. } if *until <= now => {
                 self.down(Down::Silent { what: "CONNACK", after: crate::limits::UPLINK_CONNACK_WAIT });
             }
             State::Live(live) => {
@@ -485,7 +489,7 @@ impl Session {
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let store = self.backlog.store_timeout();
         let State::Live(live) = &self.state else {
-            let connack = if let State::AwaitConnack { until } = &self.state { Some(*until) } else { None };
+            let connack = if let State::AwaitConnack { until, .. } = &self.state { Some(*until) } else { None };
             return connack.into_iter().chain(store).min();
         };
         let pause = self.pause.filter(|_| live.events_waiting() == 0).map(|pause| pause.until).filter(|due| *due > now);

@@ -26,7 +26,8 @@ pub struct Rules {
     pub facts: Properties,
     /// A user and password that everyone has to give.
     pub account: Option<(String, String)>,
-    /// Takes bytes and says nothing.
+    /// Connections that carry anything while this holds lose it, and are lost for good without an end: a stream with a hole
+    /// in it is none.
     pub black_hole: bool,
     /// Answers pings, and acknowledges no message.
     pub never_acknowledges: bool,
@@ -58,6 +59,8 @@ pub struct Client {
     pub login: Option<Connect>,
     /// Nothing is read from it any more.
     closed: bool,
+    /// Nothing gets through in either direction, and nobody says so.
+    swallowed: bool,
     bytes: Vec<u8>,
     out: Vec<u8>,
     filters: Vec<String>,
@@ -92,10 +95,11 @@ impl Broker {
 
     /// The client's bytes.
     pub fn take(&mut self, id: ConnectionId, bytes: &[u8], now: Duration) {
-        if self.rules.black_hole {
+        let Some(client) = self.clients.get_mut(&id).filter(|client| !client.closed) else { return };
+        client.swallowed |= self.rules.black_hole && !bytes.is_empty();
+        if client.swallowed {
             return;
         }
-        let Some(client) = self.clients.get_mut(&id).filter(|client| !client.closed) else { return };
         client.bytes.extend(bytes);
         loop {
             let Some(client) = self.clients.get_mut(&id).filter(|client| !client.closed) else { return };
@@ -121,10 +125,11 @@ impl Broker {
 
     /// What is to be written to a client, and whether its connection is over then.
     pub fn output(&mut self, id: ConnectionId) -> (Vec<u8>, bool) {
-        if self.rules.black_hole {
-            return (Vec::new(), false);
-        }
         match self.clients.get_mut(&id) {
+            Some(client) if client.swallowed || self.rules.black_hole => {
+                client.swallowed |= !client.out.is_empty();
+                (Vec::new(), false)
+            }
             Some(client) => (std::mem::take(&mut client.out), client.closed),
             None => (Vec::new(), true),
         }
@@ -135,7 +140,7 @@ impl Broker {
         if self.rules.black_hole || self.rules.never_acknowledges {
             return;
         }
-        for client in self.clients.values_mut() {
+        for client in self.clients.values_mut().filter(|client| !client.swallowed) {
             let mut due = Vec::new();
             while let Some((_, id, code)) = client.unacked.pop_front_if(|(at, _, _)| *at <= now) {
                 client.ids.remove(&id);
@@ -157,7 +162,8 @@ impl Broker {
         if self.rules.black_hole || self.rules.never_acknowledges {
             return None;
         }
-        self.clients.values().filter_map(|client| client.unacked.front().map(|(at, _, _)| *at)).min()
+        let sound = self.clients.values().filter(|client| !client.swallowed);
+        sound.filter_map(|client| client.unacked.front().map(|(at, _, _)| *at)).min()
     }
 
     fn packet(&mut self, id: ConnectionId, packet: Packet, length: usize, now: Duration) {
