@@ -8,8 +8,11 @@
 //! - The holder renews every [`LEASE_RENEW`]. It acts for [`LEASE_TTL`] from when it *sent* the last renewal that it has
 //!   *heard back*, and not a moment longer.
 //! - A box claims, with a term above every term it has heard, once it has heard nobody else hold for `TTL + MARGIN` on a
-//!   line that was open all the while. It acts once it has heard its claim back, and has heard nobody else for as long.
-//! - A release ends the wait: its sender stopped before it sent. So does one's own lease, if nothing came after it.
+//!   line that was open all the while; the second a little later, so that two do not try in step. It acts once it has
+//!   heard its claim back, and has heard nobody else for as long.
+//! - A release ends the wait: its sender stopped before it sent. Only as it is sent: what stands retained may be older
+//!   than what came before it, since a line that broke may deliver late. For that reason a restarted holder waits too,
+//!   and a renewal counts on the line it was sent on alone.
 //! - A higher term wins; of equal terms the first's. Who hears a stronger one than its own stops at once.
 //!
 //! Why no two act at a time, however long messages take: let A act by a renewal, and B have claimed. If the renewal came
@@ -73,10 +76,10 @@ pub struct Tenure {
     state: State,
     /// The strongest lease that was heard.
     best: Option<(u64, bool)>,
-    /// Who spoke last, and whether it holds.
-    last: Option<Lease>,
-    /// Until when another may hold, as far as is known here: from then on plus the time to live nobody can.
+    /// When another may have held it last, as far as is known here; `None` where it said that it has stopped.
     other: Option<Instant>,
+    /// Another holds it, by its own word; else the line may only not have told yet.
+    spoke: bool,
     /// How far another box has sent, by the strongest that told.
     others_progress: Progress,
     count: u64,
@@ -110,8 +113,8 @@ impl Tenure {
             line: Line::Closed,
             state: State::Idle,
             best: None,
-            last: None,
             other: None,
+            spoke: false,
             others_progress: Progress::default(),
             count: seed >> 12, // what any reader of JSON can hold
             outbox: VecDeque::new(),
@@ -136,8 +139,11 @@ impl Tenure {
         match self.line {
             _ if self.holds(now) => Judge::Ours,
             Line::Open { looked } if now >= looked => {
-                let spoke = self.last.as_ref().is_some_and(|last| last.holder != self.me && !last.released);
-                if spoke && !self.is_quiet(now) { Judge::First } else { Judge::Nobody }
+                if self.spoke && !self.is_quiet(now) {
+                    Judge::First
+                } else {
+                    Judge::Nobody
+                }
             }
             Line::Open { .. } | Line::Closed => Judge::Unseen,
         }
@@ -155,10 +161,10 @@ impl Tenure {
     /// Subscribed: what is retained is on its way, and nothing is missed from here on.
     pub fn handle_open(&mut self, now: Instant) {
         self.line = Line::Open { looked: now + LEASE_RETAINED_WAIT };
-        self.last = None;
-        self.other = Some(now);
-        if let State::Holding { renew, .. } = &mut self.state {
+        (self.other, self.spoke) = (Some(now), false);
+        if let State::Holding { renew, unheard, .. } = &mut self.state {
             *renew = now;
+            unheard.clear(); // others may have spoken between them and this line
         }
         self.handle_timeout(now);
     }
@@ -172,17 +178,14 @@ impl Tenure {
         self.handle_timeout(now);
     }
 
-    /// A lease as the broker gave it, our own too.
-    pub fn handle_lease(&mut self, lease: Lease, now: Instant) {
+    /// A lease as the broker gave it, our own too. `retained`: it stood there before this line.
+    pub fn handle_lease(&mut self, lease: Lease, retained: bool, now: Instant) {
         if self.line == Line::Closed {
             return;
         }
         let strength = self.strength(&lease);
         if lease.holder == self.me {
             self.heard_back(&lease);
-            if self.last.is_none() {
-                self.other = None; // what stands last is ours: nobody has claimed since
-            }
         } else {
             if self.best.is_none_or(|best| strength >= best) {
                 let told = &mut self.others_progress;
@@ -192,11 +195,15 @@ impl Tenure {
                 told.delivered = told.delivered.max(lease.delivered);
                 told.sending = told.sending.max(lease.sending);
             }
-            self.other = (!lease.released).then_some(now);
+            match lease.released {
+                false => (self.other, self.spoke) = (Some(now), true),
+                true if retained => {}
+                true if self.best.is_none_or(|best| strength >= best) => (self.other, self.spoke) = (None, false),
+                true => {} // a late one: it has claimed again since
+            }
             self.meet(strength, now);
         }
         self.best = self.best.max(Some(strength));
-        self.last = Some(lease);
         self.handle_timeout(now);
     }
 
@@ -238,7 +245,7 @@ impl Tenure {
         }
         let Line::Open { looked } = self.line else { return None };
         match &self.state {
-            State::Idle if self.wanted && now >= looked && self.is_quiet(now) => {
+            State::Idle if self.wanted && now >= looked && self.may_claim(now) => {
                 let term = self.best.map_or(0, |(term, _)| term).saturating_add(1);
                 let lease = self.lease(term, progress, wall);
                 self.state = State::Claiming { term, count: lease.count, sent: now, heard: false };
@@ -262,6 +269,7 @@ impl Tenure {
     /// When [`Tenure::poll_send`] is next to be asked, and what is shown may change.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let quiet = self.other.map(|other| other + LEASE_TTL + LEASE_MARGIN);
+        let claim = quiet.map(|quiet| quiet + self.later());
         let looked = match self.line {
             Line::Open { looked } => Some(looked),
             Line::Closed => None,
@@ -271,8 +279,17 @@ impl Tenure {
             State::Claiming { sent, .. } => (Some(*sent + LEASE_TTL), None),
             State::Holding { until, renew, .. } => (Some(*until), looked.map(|_| *renew)),
         };
-        let times = [quiet, looked, first, second];
+        let times = [quiet, claim, looked, first, second];
         times.into_iter().flatten().filter(|at| *at > now).min()
+    }
+
+    fn may_claim(&self, now: Instant) -> bool {
+        self.other.is_none_or(|other| now >= other + LEASE_TTL + LEASE_MARGIN + self.later())
+    }
+
+    /// The second lets the first try first.
+    fn later(&self) -> Duration {
+        if self.me == self.first { Duration::ZERO } else { LEASE_RENEW }
     }
 
     fn is_quiet(&self, now: Instant) -> bool {
@@ -326,7 +343,7 @@ impl Tenure {
 }
 
 /// How long a holder that is gone keeps others waiting at most.
-pub const LEASE_WAIT: Duration = LEASE_TTL.saturating_add(LEASE_MARGIN);
+pub const LEASE_WAIT: Duration = LEASE_TTL.saturating_add(LEASE_MARGIN).saturating_add(LEASE_RENEW);
 
 #[cfg(test)]
 mod tests;

@@ -178,6 +178,7 @@ impl Plan {
         match self.state {
             State::Standby => (self.judge != Judge::First).then_some(silent),
             State::Leading => ready,
+            State::HandingBack { until } if self.judge == Judge::First => Some(until),
             State::HandingBack { until } => Some(until.min(silent)),
         }
     }

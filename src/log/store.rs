@@ -285,7 +285,10 @@ impl EntryStore for Store {
         match newest {
             Some((first, Shelved::Sealed { mut seal, bytes_on_disk })) => {
                 seal.last = through;
-                seal.gaps.push((last.next(), through));
+                match seal.gaps.last_mut() {
+                    Some(gap) if gap.1 == last => gap.1 = through, // one stretch, as a scan finds it
+                    _ => seal.gaps.push((last.next(), through)),
+                }
                 shelf.folder.write_seal(first, &seal).map_err(disk)?;
                 shelf.epochs().insert(first, Shelved::Sealed { seal, bytes_on_disk });
             }

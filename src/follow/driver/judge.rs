@@ -208,7 +208,7 @@ impl Desk {
                         line.write(&packet::acknowledge(id), self.clock.now()).await?;
                     }
                     if message.topic == self.topic {
-                        self.hear_lease(&message.payload);
+                        self.hear_lease(&message.payload, message.retained);
                     }
                 }
                 Heard::Acknowledged { code: 0x80.., said, .. } => {
@@ -230,10 +230,10 @@ impl Desk {
         Ok(())
     }
 
-    fn hear_lease(&mut self, payload: &[u8]) {
+    fn hear_lease(&mut self, payload: &[u8], retained: bool) {
         let lease = (payload.len() <= LEASE_BYTES_MAX).then(|| serde_json::from_slice::<Lease>(payload).ok()).flatten();
         match lease {
-            Some(lease) => self.tenure.handle_lease(lease, self.clock.now()),
+            Some(lease) => self.tenure.handle_lease(lease, retained, self.clock.now()),
             // Removed by hand, or another's: as if nothing stood there.
             None => tracing::debug!("lease {}: what stands there is none", self.topic),
         }
