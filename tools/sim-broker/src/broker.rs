@@ -177,7 +177,7 @@ impl Broker {
         }
         match packet {
             Packet::Connect(login) => self.connect(id, *login, now),
-            Packet::Publish(message) => self.publish(id, message, now),
+            Packet::Publish(message) => self.publish(id, *message, now),
             Packet::Puback { .. } => self.pubacks += 1,
             Packet::Subscribe { id: packet, filters } => {
                 let code = |qos: u8| self.rules.suback_code.unwrap_or((qos & 3).min(1));
@@ -305,6 +305,11 @@ impl Broker {
     /// Every message that came since this was last asked, in order.
     pub fn take_received(&mut self) -> Vec<Received> {
         self.received.drain(..).collect()
+    }
+
+    /// A number that stands in a user property of the newest message that has it, of those not yet taken.
+    pub fn newest_word(&self, name: &str) -> Option<u64> {
+        self.received.iter().rev().find_map(|received| received.message.properties.word(name)?.parse().ok())
     }
 
     /// What clients did wrong.

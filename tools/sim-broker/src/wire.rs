@@ -10,7 +10,7 @@ pub const PACKET_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet {
     Connect(Box<Connect>),
-    Publish(Publish),
+    Publish(Box<Publish>),
     Puback { id: u16, code: u8 },
     Subscribe { id: u16, filters: Vec<(String, u8)> },
     Unsubscribe { id: u16 },
@@ -97,7 +97,7 @@ fn packet(kind: u8, flags: u8, body: &mut Body<'_>) -> Result<Packet, String> {
     }
     Ok(match kind {
         1 => Packet::Connect(Box::new(connect(body)?)),
-        3 => Packet::Publish(publish(flags, body)?),
+        3 => Packet::Publish(Box::new(publish(flags, body)?)),
         4 => {
             let id = body.u16()?;
             let code = if body.rest.is_empty() { 0 } else { body.u8()? };
