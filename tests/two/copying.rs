@@ -12,6 +12,7 @@ use crate::awaited;
 use crate::cable::Cable;
 use crate::gateway::Gateway;
 use crate::site::{Boxes, Pbx, copied, follow};
+use crate::stand_in::StandIn;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_copy_is_the_firsts_log_byte_for_byte() {
@@ -42,6 +43,47 @@ async fn a_second_killed_in_mid_copy_goes_on_where_it_was() {
     boxes.second.start().await;
     boxes.in_step().await;
     boxes.is_copied().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_first_trimmed_or_lost_before_it_was_copied_is_said_once_and_the_rest_is_copied() {
+    let first = StandIn::start().await;
+    first.has(1..=5);
+    let mut second = Gateway::named("second", &follow(&first.url(), "any", "")).await;
+    second.start().await;
+    second.get_until("/api/v1/status", |status| copied(status) == 5).await;
+    second.kill().await;
+
+    first.has((9..=12).chain(15..=16)); // 6 to 8 are trimmed, 13 and 14 were lost
+    for _ in 0..2 {
+        second.start().await;
+        second.get_until("/api/v1/status", |status| copied(status) == 16).await;
+        let mut feed = second.feed(0, "&type=follow.lost");
+        let told = [feed.event("a gap", |_| true).await, feed.event("a gap", |_| true).await];
+        let gap = |at: usize| (told[at]["data"]["from"].as_u64(), told[at]["data"]["to"].as_u64());
+        assert_eq!((gap(0), gap(1)), ((Some(6), Some(8)), (Some(13), Some(14))), "{told:?}");
+        assert_eq!(told[0]["data"]["reason"], "the first removed them before they were copied");
+        assert_eq!(told[1]["data"]["first"], first.name());
+        assert_eq!(second.events().await.iter().filter(|event| event["type"] == "follow.lost").count(), 2);
+        second.kill().await;
+    }
+    assert_eq!(crate::site::copy_of(&second, &StandIn::identity()), first.events());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_of_another_log_or_none_at_all_are_not_copied() {
+    let first = StandIn::start().await;
+    first.has(1..=3);
+    first.says_as("data: {\"id\":1}\n\n");
+    let mut second = Gateway::named("second", &follow(&first.url(), "any", "")).await;
+    second.start().await;
+    second.line_with(&["expected an event of the first"]).await;
+    first.says_as(&format!("data: {}\n\n", first.events()[0].replace("\"id\":\"first", "\"id\":\"third")));
+    second.line_with(&["its log is another"]).await;
+    let status = second.get("/api/v1/status").await;
+    assert_eq!((copied(&status), &status["follow"]["role"]), (0, &"standby".into()), "{status}");
+    first.says_as("");
+    second.get_until("/api/v1/status", |status| copied(status) == 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,6 +17,7 @@ mod gateway;
 mod http;
 mod leading;
 mod site;
+mod stand_in;
 
 use std::future::Future;
 use std::time::Duration;
