@@ -96,7 +96,7 @@ impl Gateway {
         });
         let api = "127.0.0.1:0".parse().unwrap();
         self.running = Some(Running { child, api, said });
-        let listening = self.line("http://").await;
+        let listening = self.line("listening on http://").await;
         let (_, rest) = listening.split_once("http://").unwrap();
         let end = rest.find([',', ' ']).unwrap_or(rest.len());
         self.running.as_mut().unwrap().api = rest[..end].parse().unwrap();
