@@ -157,7 +157,7 @@ async fn a_pulled_cable_makes_nobody_lead_twice_while_both_see_the_broker() {
     let boxes = cloud.boxes().await;
     boxes.cable.pull();
     boxes.second.get_until("/api/v1/status", |status| status["follow"]["first"]["state"] == "silent").await;
-    cloud.renewals("first", 6).await; // twelve seconds, of which one is enough to take over without a judge
+    cloud.renewals("first", 6).await; // twelve seconds, of which three are enough to take over without a judge
     let status = boxes.second.get("/api/v1/status").await;
     assert_eq!(status["follow"]["role"], "standby", "{status}");
     boxes.pbx.works(&boxes.first, 1).await;

@@ -14,7 +14,7 @@ use crate::awaited;
 use crate::cable::Cable;
 use crate::gateway::{Feed, Gateway};
 
-pub(crate) const TAKE_OVER_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const TAKE_OVER_AFTER: Duration = Duration::from_secs(3);
 const FROM: &str = "0102";
 pub(crate) const DESK: &str = "0101";
 
