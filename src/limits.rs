@@ -467,7 +467,7 @@ pub const UPLINK_READ_BYTES: usize = 256 * 1024;
 pub const UPLINK_UNSENT_BYTES: usize = 128 * 1024;
 /// Bytes of a packet we take from a broker; it is told so, and one that sends a longer one is dropped.
 pub const UPLINK_PACKET_BYTES_MAX: u32 = 320 * 1024;
-/// Levels and bytes of a topic that calls a service or waits for its answer; a longer one is passed over.
+/// Bytes of a topic that calls a service or waits for its answer; a longer one is passed over.
 pub const UPLINK_TOPIC_BYTES_MAX: usize = 512;
 /// From a connection that stands to the broker's CONNACK; past it the broker is silent.
 pub const UPLINK_CONNACK_WAIT: Duration = Duration::from_secs(10);

@@ -453,6 +453,9 @@ impl Gateway {
                 tracing::warn!("[{key}] changed; it counts from the next start, everything else from this moment");
             }
         }
+        if standby::lease_differs(&self.config, &config) {
+            tracing::warn!("[uplink] changed; who speaks of two boxes is agreed as before until the next start");
+        }
         let ended: Vec<LinkId> =
             self.links.keys().filter(|id| config.links.get(*id) != self.config.links.get(*id)).cloned().collect();
         let mut known = BTreeMap::new();

@@ -146,8 +146,9 @@ impl Config {
     pub fn summary(&self) -> String {
         let count = |number: usize, one: &str| format!("{number} {one}{}", if number == 1 { "" } else { "s" });
         let listen: Vec<String> = self.api.listen.iter().map(ToString::to_string).collect();
+        let uplink = self.uplink.as_ref().map(|uplink| format!(", uplink to {}", uplink.url)).unwrap_or_default();
         format!(
-            "gateway {}, {}, {}, API on {}, log kept {} and {}",
+            "gateway {}, {}, {}, API on {}, log kept {} and {}{uplink}",
             self.gateway.id,
             count(self.links.len(), "link"),
             count(self.lamps.len(), "lamp"),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{Instant as Deadline, interval, timeout_at};
+use tokio::time::{interval, timeout_at};
 
 use super::standby::shares;
 use super::{Gateway, UPLINK, UplinkConnect};
@@ -132,7 +132,7 @@ impl Common {
     /// The uplink of this box's own log lets go.
     async fn falls_silent(&self) {
         self.may_publish.send_replace(false);
-        let until = Deadline::from(self.clock.now() + GOODBYE);
+        let until = self.clock.now() + GOODBYE;
         let mut look = interval(LOOK);
         while self.figures().state != UplinkState::Down {
             if timeout_at(until, look.tick()).await.is_err() {

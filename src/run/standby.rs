@@ -34,7 +34,13 @@ pub(super) struct Second {
 
 /// Whether this box may speak to the cloud only while it holds a lease.
 pub(super) fn shares(config: &Config) -> bool {
-    config.uplink.as_ref().is_some_and(|uplink| uplink.shared || config.follow.is_some())
+    config.follow.is_some() || config.uplink.as_ref().is_some_and(|uplink| uplink.shared)
+}
+
+/// Whether a new configuration would have the boxes agree in another way.
+pub(super) fn lease_differs(before: &Config, after: &Config) -> bool {
+    let shared = |config: &Config| config.uplink.as_ref().is_some_and(|uplink| uplink.shared);
+    before.uplink != after.uplink && (before.follow.is_some() || shared(before) || shared(after))
 }
 
 /// The duties a box begins with.

@@ -2,6 +2,8 @@
 //!
 //! Source: OASIS MQTT 5.0, sections 2 and 3, through `mqtt-protocol-core`'s packets and their framing.
 //! Bounds: [`UPLINK_PACKET_BYTES_MAX`] for what is read, decided before anything is allocated for it.
+//! The crate's connection is left aside: it takes a CONNACK in mid-session as well, after which a PUBACK lets its counter of
+//! unacknowledged messages run below zero.
 //! What a broker may not send at all (a request, a second CONNACK, an unasked answer) is the session's to refuse.
 
 use mqtt_protocol_core::mqtt::common::Cursor;
@@ -46,6 +48,7 @@ pub(crate) enum Heard {
 /// What the broker's CONNACK says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Facts {
+    pub(crate) session_present: bool,
     pub(crate) receive_maximum: u16,
     pub(crate) packet_bytes_max: u32,
     pub(crate) keep_alive_s: Option<u16>,
@@ -188,6 +191,7 @@ fn connack(connack: &Connack) -> Heard {
         return Heard::NotAccepted(Refusal { code: code as u8, said });
     }
     let mut facts = Facts {
+        session_present: connack.session_present(),
         receive_maximum: u16::MAX,
         packet_bytes_max: u32::MAX,
         keep_alive_s: None,

@@ -1,6 +1,6 @@
 //! The first is gone, and comes back: who leads, and what lamps and logs say of it.
 
-use tokio::time::Instant;
+use lamplighter::clock::Clock;
 
 use crate::site::{Boxes, TAKE_OVER_AFTER, copied, lamp, lamp_shows, role_of};
 
@@ -29,10 +29,11 @@ async fn a_killed_first_is_taken_over_from_and_handed_back_to() {
     assert_eq!(boxes.second.events().await.len(), 0, "standing by, a box has nothing to log");
 
     let mut seconds = boxes.second.feed(0, "");
-    let killed = Instant::now();
+    let clock = Clock::system();
+    let killed = clock.now();
     boxes.first.kill().await;
     lamp_shows(&mut seconds, "in-call").await;
-    let dark = killed.elapsed();
+    let dark = clock.now() - killed;
     assert!(dark < TAKE_OVER_AFTER + BOUND, "the lamp showed the truth after {dark:?}");
     assert_eq!(lamp(&boxes.second).await["state"], "in-call");
     let leading = boxes.second.get("/api/v1/status").await;

@@ -140,7 +140,7 @@ impl World {
 }
 
 fn start_seed(me: &str) -> u64 {
-    me.len() as u64 * 7919 << 12
+    (me.len() as u64 * 7919) << 12
 }
 
 fn secs(seconds: u64) -> Duration {

@@ -111,6 +111,10 @@ impl Live {
 
 impl Session {
     pub(super) fn accepted(&mut self, facts: Facts, now: Instant, wall: Timestamp) {
+        if facts.session_present {
+            // [MQTT-3.2.2-4]: we asked for none to be kept.
+            return self.down(Down::Misbehaved { found: "a session that goes on, where none was kept".to_owned() });
+        }
         if facts.qos_max == 0 {
             let said = "it takes messages of QoS 0 only".to_owned();
             let advice = "the uplink needs QoS 1, without which nothing is known to have arrived".to_owned();

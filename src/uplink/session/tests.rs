@@ -519,6 +519,12 @@ fn a_broker_that_breaks_the_protocol_costs_its_connection() {
     bench.run();
     assert!(bench.downs[0].sentence().contains("check that `uplink.url` leads to an MQTT 5 broker"));
     let mut bench = Bench::new("");
+    bench.broker.rules.black_hole = true;
+    bench.connect();
+    bench.session.handle_bytes(&[0x20, 3, 1, 0, 0], bench.now(), WALL);
+    bench.run();
+    assert!(bench.downs[0].sentence().contains("a session that goes on"));
+    let mut bench = Bench::new("");
     bench.broker.rules.facts.maximum_qos = Some(0);
     bench.connect();
     assert!(bench.downs[0].sentence().contains("QoS 1"));
@@ -531,6 +537,24 @@ fn a_second_client_of_the_same_name_is_said_and_retried_slowly() {
     bench.run();
     let Some(Down::Refused { advice, .. }) = bench.downs.first() else { panic!("{:?}", bench.downs) };
     assert!(advice.contains("uplink.client_id"));
+}
+
+#[test]
+fn a_broker_may_end_with_as_few_words_as_the_standard_allows() {
+    for (bytes, said) in [(&[0xE0, 0][..], "normal disconnection"), (&[0xE0, 1, 0x8B][..], "server shutting down")] {
+        let mut bench = Bench::connected("");
+        bench.broker.inject(bytes);
+        bench.run();
+        assert_eq!(bench.downs, [Down::Closed { said: said.to_owned() }]);
+    }
+}
+
+#[test]
+fn a_message_that_nobody_subscribed_to_is_delivered_all_the_same() {
+    let mut bench = Bench::connected("");
+    bench.broker.rules.ack_codes = [0x10].into();
+    bench.feed(1);
+    assert_eq!((bench.session.acked(), bench.session.counts().refused), (Seq(1), 0));
 }
 
 #[test]

@@ -186,7 +186,7 @@ impl Broker {
                 let Some(client) = self.clients.get_mut(&id) else { return };
                 client.out.extend(wire::suback(packet, &codes));
                 for (filter, options) in filters.into_iter().filter(|_| granted) {
-                    let asked = options >> 4 & 3 == 0; // retain handling
+                    let asked = (options >> 4) & 3 == 0; // retain handling
                     let kept = self.retained.values().filter(|kept| asked && matches(&filter, &kept.topic));
                     for kept in kept {
                         let id = client.next_id;

@@ -114,7 +114,8 @@ impl Control {
         }
     }
 
-    async fn serve(self, stream: impl AsyncRead + AsyncWrite) {
+    /// Serves one client on any stream, under TLS for instance, until either end is over.
+    pub async fn serve(self, stream: impl AsyncRead + AsyncWrite) {
         let id = self.broker(|broker, _| broker.open());
         let (mut changed, mut gone) = (self.0.changed.subscribe(), self.0.gone.subscribe());
         let (mut read, mut write) = split(stream);
