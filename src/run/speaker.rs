@@ -200,7 +200,8 @@ fn position(consumers: &Consumers) -> Seq {
 /// Moves a cursor forward over what another box has delivered.
 async fn go_on_behind(consumers: &Consumers, delivered: Seq) {
     let to = delivered.min(consumers.reader.last());
-    if to > position(consumers) {
+    // A cursor at the very beginning is one too: everything is to be sent.
+    if to > position(consumers) || consumers.cursors.position(UPLINK).is_none() {
         let cursors = consumers.cursors.clone();
         let stored = spawn_blocking(move || cursors.advance(UPLINK, to)).await;
         if let Ok(Err(error)) = stored {
