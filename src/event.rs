@@ -171,6 +171,8 @@ pub enum Body {
     LogTrimmed(LogGapEvent),
     LogLost(LogGapEvent),
     UplinkReceipt(UplinkReceiptEvent),
+    FollowRole(FollowRoleEvent),
+    FollowLost(FollowLostEvent),
     PbxNative(PbxNativeEvent),
 }
 
@@ -459,6 +461,27 @@ pub struct UplinkReceiptEvent {
     pub oldest_delay_s: u64,
 }
 
+/// This box, the second of its site, leads or stands by from here on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowRoleEvent {
+    /// The first, as its events are named: `GATEWAY.LOG`; absent where it was never heard.
+    pub first: Option<String>,
+    /// `standby`, `leading` or `handing-back`
+    pub role: String,
+    pub previous: String,
+    pub reason: String,
+}
+
+/// Entries of the first that its copy here has not, and never will have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowLostEvent {
+    /// Whose numbers these are: `GATEWAY.LOG`.
+    pub first: String,
+    pub from: Seq,
+    pub to: Seq,
+    pub reason: String,
+}
+
 /// What has no canonical meaning; `native` beside it holds the message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PbxNativeEvent {
@@ -486,7 +509,7 @@ impl Kind {
 }
 
 /// Every type of the public interface.
-pub const KIND_NAMES: [&str; 26] = [
+pub const KIND_NAMES: [&str; 28] = [
     "call.originated",
     "call.delivered",
     "call.established",
@@ -512,6 +535,8 @@ pub const KIND_NAMES: [&str; 26] = [
     "log.trimmed",
     "log.lost",
     "uplink.receipt",
+    "follow.role",
+    "follow.lost",
     "pbx.native",
 ];
 
@@ -537,6 +562,8 @@ impl Body {
             Self::LogTrimmed(_) => "log.trimmed",
             Self::LogLost(_) => "log.lost",
             Self::UplinkReceipt(_) => "uplink.receipt",
+            Self::FollowRole(_) => "follow.role",
+            Self::FollowLost(_) => "follow.lost",
             Self::PbxNative(_) => "pbx.native",
         }
     }
@@ -553,7 +580,11 @@ impl Body {
             Self::LampShown(lamp) | Self::LampFault(lamp) => Some(lamp.lamp.as_str()),
             Self::PbxNative(native) => native.name.as_deref(),
             Self::LinkUp(_) | Self::LinkDown(_) | Self::LinkResynced(_) => None,
-            Self::LogTrimmed(_) | Self::LogLost(_) | Self::UplinkReceipt(_) => None,
+            Self::LogTrimmed(_)
+            | Self::LogLost(_)
+            | Self::UplinkReceipt(_)
+            | Self::FollowRole(_)
+            | Self::FollowLost(_) => None,
         }
     }
 
@@ -571,6 +602,8 @@ impl Body {
             Self::LampShown(body) | Self::LampFault(body) => serde_json::to_writer(out, body),
             Self::LogTrimmed(body) | Self::LogLost(body) => serde_json::to_writer(out, body),
             Self::UplinkReceipt(body) => serde_json::to_writer(out, body),
+            Self::FollowRole(body) => serde_json::to_writer(out, body),
+            Self::FollowLost(body) => serde_json::to_writer(out, body),
             Self::PbxNative(body) => serde_json::to_writer(out, body),
         }
     }
@@ -594,6 +627,8 @@ impl Body {
             "log.trimmed" => Self::LogTrimmed(serde_json::from_slice(data)?),
             "log.lost" => Self::LogLost(serde_json::from_slice(data)?),
             "uplink.receipt" => Self::UplinkReceipt(serde_json::from_slice(data)?),
+            "follow.role" => Self::FollowRole(serde_json::from_slice(data)?),
+            "follow.lost" => Self::FollowLost(serde_json::from_slice(data)?),
             "pbx.native" => Self::PbxNative(serde_json::from_slice(data)?),
             _ => return Ok(None),
         }))

@@ -1,7 +1,7 @@
 //! Lamplighter, in the order in which events move through it:
 //!
 //! ```text
-//! PBX bytes → link → event → log → state → lamp | api | uplink | webhook
+//! PBX bytes → link → event → log → state → lamp | api | uplink | webhook | follow
 //! ```
 //!
 //! | stage | input | output | invariant |
@@ -12,6 +12,7 @@
 //! | [`state`] | entries in seq order | devices, agents, calls, queues, lamps | a pure fold: no clock, no I/O, the same entries give the same state |
 //! | [`lamp`] | state, patterns | what every lamp shows | acts before the flush; out of touch is a state with a pattern of its own, never a stale colour |
 //! | [`api`] | flushed entries; the lamps' own view | JSON, SSE, metrics on the LAN | events and state are never shown before a crash could not take them back; lamps are shown as they shine |
+//! | [`follow`] | the flushed log of the site's first gateway, time | a copy of it; which of the two leads | a copied entry is as the first wrote it, id and all; of two that see one judge one leads |
 //! | [`uplink`] | flushed entries, a broker's bytes | MQTT 5 messages, service calls | the cursor moves behind what the broker acknowledged; what may have been sent before says so |
 //! | [`webhook`] | flushed entries, a cursor each | signed requests to receivers | in seq order, one under way; a slow or dead receiver costs nobody anything |
 //!
@@ -32,12 +33,14 @@ pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod event;
+pub mod follow;
 pub mod lamp;
 pub mod limits;
 pub mod link;
 pub mod log;
 pub mod run;
 pub mod secret;
+mod sse;
 pub mod state;
 pub mod telemetry;
 pub mod tokens;

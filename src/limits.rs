@@ -554,6 +554,50 @@ pub const CONFIG_LIST_ITEMS_MAX: usize = 256;
 /// Bytes of a secret; a longer one is a fault of the configuration, since it would not fit a login's line.
 pub const SECRET_BYTES_MAX: usize = 512;
 
+// ---- following ---------------------------------------------------------------------------------
+
+/// Bytes of an answer of the first that the second reads; a longer one counts as none.
+pub const FOLLOW_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// The first is asked how it is this many times within `take_over_after`, so that one answer lost is no silence.
+pub const FOLLOW_POLLS: u32 = 5;
+/// The longest pause between two such questions, however patient the site is.
+pub const FOLLOW_POLL_MAX: Duration = Duration::from_secs(5);
+/// A stream of the first without a byte, keep-alives included, for this long is asked for again.
+pub const FOLLOW_STREAM_SILENCE_MAX: Duration = Duration::from_secs(40);
+/// Copied entries that wait for the disk together; at it the first's stream is not read on.
+pub const FOLLOW_BATCH_ENTRIES_MAX: usize = 1024;
+/// Bytes of those; likewise.
+pub const FOLLOW_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// First pause before a stream that ended is asked for again; doubles up to [`FOLLOW_RETRY_MAX`].
+pub const FOLLOW_RETRY_MIN: Duration = Duration::from_millis(100);
+pub const FOLLOW_RETRY_MAX: Duration = Duration::from_secs(5);
+/// A copy whose disk refuses is tried again after this long.
+pub const FOLLOW_DISK_RETRY: Duration = Duration::from_secs(10);
+/// Copies of logs that the first has no more; at it the oldest is removed.
+pub const FOLLOW_COPIES_ASIDE_MAX: usize = 1;
+/// How long the uplink of a box that hands back may take to send its last; past it the first leads all the same.
+pub const FOLLOW_HAND_BACK_MAX: Duration = Duration::from_secs(10);
+/// How long a lease is the holder's, from when it sent its last renewal that the broker gave back.
+pub const LEASE_TTL: Duration = Duration::from_secs(6);
+/// How much longer another waits: what the rates of two clocks may differ in that time, and far more.
+pub const LEASE_MARGIN: Duration = Duration::from_secs(2);
+/// How often a holder renews; two renewals may be lost before it stops.
+pub const LEASE_RENEW: Duration = Duration::from_secs(2);
+/// How long what stands retained may be on its way behind the answer to the subscription.
+pub const LEASE_RETAINED_WAIT: Duration = Duration::from_secs(1);
+/// Renewals that are waited for; the oldest is given up, and counts for nothing.
+pub const LEASE_UNHEARD_MAX: usize = 8;
+/// Bytes of a lease as the broker gives it; a longer one is none.
+pub const LEASE_BYTES_MAX: usize = 4096;
+
+const _: () = assert!(LEASE_RENEW.as_millis() * 2 < LEASE_TTL.as_millis(), "a renewal may be lost");
+
+/// Names in the address of an event: `/GATEWAY/LINK`, and a type or a subject; a longer one makes the event none of the first's.
+pub const FOLLOW_NAME_BYTES_MAX: usize = 1024;
+
+const _: () =
+    assert!(STREAM_KEEP_ALIVE.as_millis() * 2 < FOLLOW_STREAM_SILENCE_MAX.as_millis(), "a quiet stream is not broken");
+
 // ---- command line ------------------------------------------------------------------------------
 
 /// Bytes of an answer the command line takes from a gateway; past it the command fails and says so.
@@ -568,7 +612,7 @@ pub const CLI_RETRY_MAX: Duration = Duration::from_secs(10);
 /// A followed stream without a byte, keep-alives included, for this long is asked for again.
 pub const CLI_STREAM_SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Longest line of a followed stream; past it the stream is broken and asked for again.
-pub const CLI_STREAM_LINE_BYTES_MAX: usize = 1024 * 1024;
+pub const STREAM_LINE_BYTES_MAX: usize = 1024 * 1024;
 
 const _: () = assert!(LINK_EVENTS_QUEUED_MAX <= LOG_UNFLUSHED_ENTRIES_MAX, "a full queue fits the log's own");
 const _: () =
@@ -584,7 +628,7 @@ const _: () = assert!(NEXUSCUBE_MESSAGE_BYTES_MAX <= LINK_FRAME_BYTES_MAX, "a me
 const _: () = assert!(AMI_LINE_BYTES_MAX <= AMI_MESSAGE_BYTES_MAX, "a line fits its message");
 const _: () = assert!(AMI_MESSAGE_BYTES_MAX < LOG_ENTRY_BYTES_MAX, "a message fits its entry");
 const _: () = assert!(SECRET_BYTES_MAX < AMI_ACTION_LINE_BYTES_MAX, "a secret fits a login's line");
-const _: () = assert!(LOG_ENTRY_BYTES_MAX < CLI_STREAM_LINE_BYTES_MAX, "an entry fits a stream's line");
+const _: () = assert!(LOG_ENTRY_BYTES_MAX < STREAM_LINE_BYTES_MAX, "an entry fits a stream's line");
 const _: () = assert!(17 * LOG_VALUE_BYTES_MAX < 120 * 1024, "a full page of sled is no file of its own");
 const _: () =
     assert!(LOG_RECORD_BYTES_MAX / LOG_VALUE_BYTES_MAX < u16::MAX as usize, "a record's parts can be counted");

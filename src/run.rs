@@ -23,6 +23,8 @@
 pub mod outlets;
 mod rebuild;
 mod settings;
+mod speaker;
+pub mod standby;
 mod webhooks;
 
 use std::collections::BTreeMap;
@@ -46,6 +48,7 @@ use crate::cli::{self, exit};
 use crate::clock::{Clock, Instant};
 use crate::config::{self, Config};
 use crate::event::{Body, DownReason, Event, LinkDownEvent, LinkId, Seq, Source, Submitted};
+use crate::follow::plan::Duties;
 use crate::lamp::{LampChannels, LampCommand, LampSettings, LampStage, Rigging, VirtualBoard};
 use crate::limits::{
     DURABLE_BATCHES_QUEUED_MAX, ENTRIES_QUEUED_MAX, LAMP_COMMANDS_QUEUED_MAX, LINK_EVENTS_QUEUED_MAX,
@@ -70,6 +73,8 @@ use self::outlets::Outlets;
 use self::rebuild::{Checkpoints, rebuild};
 use self::settings::{FlushedLog, handshake, lamp_settings, session};
 pub use self::settings::{abilities, token_verifier};
+use self::speaker::Speaker;
+use self::standby::Second;
 use self::webhooks::Webhooks;
 
 /// What differs between a box, the demo and a simulation.
@@ -117,6 +122,8 @@ pub enum StartError {
         "api.listen: cannot listen on {address}: {error}; another program has the port, or the address is not this machine's"
     )]
     Listen { address: SocketAddr, error: std::io::Error },
+    #[error("the copy of the first's log: {0}")]
+    Follow(StoreError),
 }
 
 /// A gateway that runs: tasks under one owner.
@@ -138,11 +145,17 @@ pub struct Gateway {
     links: BTreeMap<LinkId, RunningLink>,
     api_links: watch::Sender<Arc<[ApiLink]>>,
     webhooks: Webhooks,
+    /// What is this box's to do: everything, unless it follows another.
+    duties: Duties,
+    second: Option<Second>,
     consumers: Consumers,
     uplinks: Outlets<config::Uplink>,
     uplink_shown: watch::Sender<Option<Arc<UplinkFigures>>>,
     /// Whether this box speaks for its log.
     may_publish: watch::Sender<bool>,
+    /// How far another box may have sent this box's log.
+    elsewhere: watch::Sender<Seq>,
+    speaker: Option<Speaker>,
     lamp_settings: watch::Sender<Arc<LampSettings>>,
     lamps_stop: watch::Sender<bool>,
     api_stop: watch::Sender<bool>,
@@ -203,7 +216,8 @@ impl Gateway {
         let (api_stop, api_stopped) = watch::channel(false);
         let (api_links, api_links_shown) = watch::channel(Arc::from([]));
         let (uplink_shown, uplink_figures) = watch::channel(None);
-        let (lamp_settings, lamp_settings_shown) = watch::channel(Arc::new(lamp_settings(&config)));
+        let duties = standby::first_duties(&config);
+        let (lamp_settings, lamp_settings_shown) = watch::channel(Arc::new(lamp_settings(&config, !duties.lamps)));
 
         // The log, and what it says was true.
         let stats = LogStats::default();
@@ -258,6 +272,7 @@ impl Gateway {
             outlets: Outlets::default(),
         };
         webhooks.want(&config.webhooks).await;
+        let second = standby::begin(&config, &world, &identity, &events).map_err(StartError::Follow)?;
         let feed = Feed::new(Arc::clone(&identity), opened.reader.last());
         let feed_task = tokio::spawn(Arc::clone(&feed).run(feed_stream, Arc::clone(&log), api_stopped.clone()));
         let app = AppState::new(api::Wiring {
@@ -274,6 +289,7 @@ impl Gateway {
             lamps: lamps.clone(),
             tokens: Arc::clone(&world.tokens),
             metrics: Arc::clone(&metrics),
+            follow: standby::status(second.as_ref()),
             uplink: uplink_figures,
         });
         let api_task = tokio::spawn(api::serve(listeners, api::router(app), metrics, api_stopped));
@@ -295,10 +311,14 @@ impl Gateway {
             links: BTreeMap::new(),
             api_links,
             webhooks,
+            duties,
+            second,
             consumers,
             uplinks: Outlets::default(),
             uplink_shown,
-            may_publish: watch::Sender::new(true),
+            may_publish: watch::Sender::new(!standby::shares(&config)),
+            elsewhere: watch::Sender::new(Seq(0)),
+            speaker: None,
             lamp_settings,
             lamps_stop,
             api_stop,
@@ -311,8 +331,9 @@ impl Gateway {
         };
         // Its cursor is known before a link tells anything: what comes from here on is kept for it.
         gateway.begin_uplink().await;
-        let links: Vec<_> = gateway.config.links.clone().into_iter().collect();
-        for (id, link) in links {
+        gateway.speaker = gateway.begin_to_speak();
+        let links = gateway.config.links.clone();
+        for (id, link) in links.into_iter().filter(|_| duties.links) {
             let known = state.links.get(&id).map(|link| link.known()).unwrap_or_default();
             gateway.start_link(id, &link, known);
         }
@@ -404,6 +425,7 @@ impl Gateway {
                 last: consumer.last(),
                 connect: (world.uplink_connect)(site),
                 links: links.subscribe(),
+                elsewhere: self.elsewhere.subscribe(),
                 may_publish: may_publish.subscribe(),
                 events: events.downgrade(),
                 figures,
@@ -438,7 +460,8 @@ impl Gateway {
     }
 
     fn show_links(&self) {
-        self.api_links.send_replace(self.links.values().map(|link| link.shown.clone()).collect());
+        let running = self.links.values().map(|link| link.shown.clone());
+        self.api_links.send_replace(running.chain(self.resting_links()).collect());
     }
 
     /// Follows a new configuration. What cannot change while running keeps its value until the next start, and is said.
@@ -447,10 +470,14 @@ impl Gateway {
             ("gateway", config.gateway != self.config.gateway),
             ("api", config.api != self.config.api),
             ("log", config.log != self.config.log),
+            ("follow", config.follow != self.config.follow),
         ] {
             if differs {
                 tracing::warn!("[{key}] changed; it counts from the next start, everything else from this moment");
             }
+        }
+        if standby::lease_differs(&self.config, &config) {
+            tracing::warn!("[uplink] changed; who speaks of two boxes is agreed as before until the next start");
         }
         let ended: Vec<LinkId> =
             self.links.keys().filter(|id| config.links.get(*id) != self.config.links.get(*id)).cloned().collect();
@@ -466,13 +493,13 @@ impl Gateway {
                 known.insert(id.clone(), self.known(id).await);
             }
         }
-        let Config { gateway, api, log, .. } = self.config.clone();
-        self.config = Config { gateway, api, log, ..config };
+        let Config { gateway, api, log, follow, .. } = self.config.clone();
+        self.config = Config { gateway, api, log, follow, ..config };
         let begun: Vec<_> = self
             .config
             .links
             .iter()
-            .filter(|(id, _)| !self.links.contains_key(*id))
+            .filter(|(id, _)| self.duties.links && !self.links.contains_key(*id))
             .map(|(id, link)| (id.clone(), link.clone()))
             .collect();
         let begun_count = begun.len();
@@ -481,7 +508,7 @@ impl Gateway {
             self.start_link(id, &link, known);
         }
         self.show_links();
-        self.lamp_settings.send_replace(Arc::new(lamp_settings(&self.config)));
+        self.lamp_settings.send_replace(Arc::new(lamp_settings(&self.config, !self.duties.lamps)));
         self.webhooks.want(&self.config.webhooks).await;
         self.want_uplink().await;
         tracing::info!("configuration reloaded: {} links ended, {begun_count} begun", ended.len());
@@ -513,9 +540,11 @@ impl Gateway {
     pub async fn broken(&mut self) -> &'static str {
         let links = any_end(self.links.values_mut().map(|link| &mut link.task).collect());
         let webhooks: Vec<_> = self.webhooks.tasks().collect();
+        let second = standby::broken(self.second.as_mut());
         let uplinks: Vec<_> = self.uplinks.tasks().collect();
         let (webhooks, uplinks) = (any_end(webhooks), any_end(uplinks));
         tokio::select! {
+            () = second => "following",
             _ = &mut self.log_task => "the log",
             _ = &mut self.lamp_task => "the lamps",
             _ = &mut self.view_task => "the API's view",
@@ -534,6 +563,8 @@ impl Gateway {
 
     /// As a power cut would end it: nothing is told, what was not flushed is gone. For simulations.
     pub async fn cut(self) {
+        speaker::cut(self.speaker).await;
+        standby::cut(self.second).await;
         self.uplinks.cut().await;
         let links = self.links.into_values().map(|link| link.task);
         let stages = [self.lamp_task, self.log_task, self.view_task, self.feed_task, self.api_task];
@@ -545,6 +576,9 @@ impl Gateway {
     }
 
     async fn end(mut self) {
+        // Who speaks for the first stops first, so that it may have its lease back.
+        speaker::end(self.speaker.take()).await;
+        standby::end(self.second.take()).await;
         // They wait for the answers under way while the others end; what is told from here on is sent at the next start.
         let mut webhooks = std::mem::take(&mut self.webhooks.outlets);
         let webhooks = tokio::spawn(async move { webhooks.end().await });
@@ -719,8 +753,10 @@ async fn serve(path: &Path, config: Config) -> ExitCode {
         gateway.log.first(),
         gateway.log.last()
     );
+    let mut duties = gateway.wanted_duties();
     loop {
         tokio::select! {
+            duties = standby::changed(&mut duties) => gateway.take_duties(duties).await,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             stage = gateway.broken() => {

@@ -15,6 +15,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::follow::FollowStatus;
 use super::uplink::{UplinkState, UplinkStatus};
 use super::view::{LinkWord, Summary};
 use super::webhooks::{WebhookObject, WebhookWord};
@@ -84,6 +85,7 @@ pub(super) struct Gauges {
     pub(super) rss_bytes: Option<u64>,
     pub(super) uptime_s: u64,
     pub(super) webhooks: Vec<WebhookObject>,
+    pub(super) follow: Option<FollowStatus>,
     pub(super) uplink: Option<UplinkStatus>,
 }
 
@@ -184,6 +186,12 @@ impl Gauges {
             );
             gauge("uplink_lag_entries", "Flushed entries that the broker does not have", uplink.lag);
             gauge("uplink_in_flight", "Messages without their acknowledgement", uplink.in_flight);
+        }
+        if let Some(follow) = &self.follow {
+            gauge("follow_leading", "1 while this box leads instead of the first", u64::from(follow.role == "leading"));
+            gauge("follow_first_answering", "1 while the first answers", u64::from(follow.first.state == "answering"));
+            gauge("follow_copied_seq", "Newest entry of the first kept here", follow.copied.0);
+            gauge("follow_lag_entries", "Entries that the first has more", follow.lag.unwrap_or(0));
         }
         if let Some(rss) = self.rss_bytes {
             gauge("process_resident_memory_bytes", "Resident memory of the process", rss);

@@ -21,6 +21,7 @@
 pub mod auth;
 pub mod error;
 pub mod feed;
+pub mod follow;
 pub mod metrics;
 mod objects;
 mod page;
@@ -46,6 +47,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 pub use self::auth::{Scope, Scopes, TokenVerifier};
 pub use self::error::Problem;
 pub use self::feed::Feed;
+pub use self::follow::FollowStatus;
 pub use self::metrics::Metrics;
 pub use self::router::router;
 pub use self::routes::docs::OPENAPI;
@@ -143,6 +145,8 @@ pub struct Wiring {
     pub lamps: mpsc::Sender<LampCommand>,
     pub tokens: TokenVerifier,
     pub metrics: Arc<Metrics>,
+    /// How this box and the first of its site stand; `None` for ever where it follows none.
+    pub follow: watch::Receiver<Option<FollowStatus>>,
     /// `None` where no cloud link is configured.
     pub uplink: watch::Receiver<Option<Arc<UplinkFigures>>>,
 }

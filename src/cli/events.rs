@@ -9,10 +9,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::client::{Client, Refusal, percent};
-use super::sse::Decoder;
 use super::table::{cell, printable};
 use super::{EventsArgs, Failure, print};
 use crate::limits::{API_LIST_MAX, CLI_RETRY_MAX, CLI_RETRY_MIN, LINK_READ_BYTES, LOG_READ_BYTES_MAX};
+use crate::sse::Decoder;
 
 pub(super) fn run(args: &EventsArgs) -> Result<(), Failure> {
     let client = Client::new(&args.client)?;

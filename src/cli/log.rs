@@ -394,7 +394,7 @@ fn fill<R: io::BufRead>(
             }
             Item::Gap(gap) => {
                 store.append(&std::mem::take(&mut batch))?;
-                store.skip(gap.to);
+                store.leave_out(gap.to);
             }
         }
     }

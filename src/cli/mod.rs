@@ -11,7 +11,6 @@ mod events;
 mod log;
 mod service;
 mod show;
-mod sse;
 mod table;
 mod token;
 

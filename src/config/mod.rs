@@ -15,6 +15,7 @@
 mod fault;
 mod file;
 mod filter;
+mod follow;
 pub mod keys;
 mod lamp;
 mod link;
@@ -27,6 +28,7 @@ mod webhook;
 pub use fault::{Fault, Problem};
 pub use file::load;
 pub use filter::Filter;
+pub use follow::{Follow, FollowLinks};
 pub use link::{
     Account, ActionForm, Address, AgentNames, AmiLink, AmiServices, ClientCert, ControlApi, Dialect, Link, Login,
     OPENVOX_SERVICES, OlssooLink, OpenvoxControl, OpenvoxLink, Rest, RestForm, Scheme, TlsSettings, is_service_path,
@@ -64,6 +66,8 @@ pub struct Config {
     pub api: Api,
     pub log: Log,
     pub webhooks: BTreeMap<String, Webhook>,
+    /// This box is the second of its site.
+    pub follow: Option<Follow>,
     /// The cloud link; `None` where there is none.
     pub uplink: Option<Uplink>,
 }
@@ -180,9 +184,14 @@ fn config<'d>(doc: &'d Document<'d>, table: &'d DeTable<'d>) -> Option<Config> {
         section.finish();
         uplink.map(Some)
     });
+    let follow = match root.item("follow") {
+        Some(item) => item.section().and_then(follow::read).map(Some),
+        None => Some(None),
+    };
     unsupported(&root);
     root.finish();
-    Some(Config { gateway: gateway?, links, lamps, patterns, api: api?, log: log?, webhooks, uplink: uplink? })
+    let (api, log, follow, uplink) = (api?, log?, follow?, uplink?);
+    Some(Config { gateway: gateway?, links, lamps, patterns, api, log, webhooks, follow, uplink })
 }
 
 fn gateway(doc: &Document<'_>, root: &Section<'_>) -> Option<Gateway> {

@@ -37,6 +37,8 @@ pub struct Uplink {
     pub services: bool,
     /// Whether they may call `raw`. Default false.
     pub raw: bool,
+    /// A second box follows this one: who sends is agreed at the broker. Default false.
+    pub shared: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +95,7 @@ pub(super) fn read(section: &Section<'_>, gateway: Option<&GatewayId>) -> Option
     let filter = filter::read(section);
     let services = flag(section, "services", true);
     let raw = flag(section, "raw", false);
+    let shared = flag(section, "shared", false);
     Some(Uplink {
         url: url?,
         tls: tls?,
@@ -107,6 +110,7 @@ pub(super) fn read(section: &Section<'_>, gateway: Option<&GatewayId>) -> Option
         filter: filter?,
         services: services?,
         raw: raw?,
+        shared: shared?,
     })
 }
 

@@ -111,6 +111,7 @@ impl LampStage {
             next_slot: 0,
             reconcile_at: None,
             next_repair: 0,
+            standby_since: clock.timestamp(),
         };
         Self { channels, house }
     }
@@ -177,7 +178,11 @@ struct House {
     reconcile_at: Option<Instant>,
     /// How many devices have had their turn.
     next_repair: usize,
+    standby_since: Timestamp,
 }
+
+/// Why a lamp is dark that another gateway drives.
+const STANDBY: &str = "standby: this box stands by, the first gateway of the site drives the lamps";
 
 #[derive(Debug)]
 struct Lamp {
@@ -282,6 +287,9 @@ impl House {
         make: impl Fn(&mut Light, &super::settings::Patterns, Now),
     ) -> Result<(), LampRefused> {
         let now = self.now();
+        if self.settings.standby && self.settings.lamps.contains_key(id) {
+            return Err(LampRefused::Broken { lamp: id.clone(), reason: STANDBY.to_owned() });
+        }
         let Some(lamp) = self.lamps.get_mut(id) else { return Err(LampRefused::Unknown { lamp: id.clone() }) };
         if let Some(reason) = lamp.light.fault() {
             return Err(LampRefused::Broken { lamp: id.clone(), reason: reason.to_owned() });
@@ -292,6 +300,9 @@ impl House {
     }
 
     fn view(&self) -> Vec<LampView> {
+        if self.settings.standby {
+            return self.standby_view();
+        }
         let view = |(id, lamp): (&LampId, &Lamp)| {
             let wanted = lamp.light.wanted();
             LampView {
@@ -308,12 +319,30 @@ impl House {
         self.lamps.iter().map(view).collect()
     }
 
+    /// No lamp is ours: what another gateway has them show is not known here, and is not `lost` either.
+    fn standby_view(&self) -> Vec<LampView> {
+        let view = |(id, site): (&LampId, &SiteLamp)| LampView {
+            lamp: id.clone(),
+            shows: site.shows.clone(),
+            state: LampState::LoggedOff,
+            pattern: pattern_view(&Pattern::OFF),
+            since: self.standby_since,
+            ok: true,
+            fault: None,
+            why: Why { seq: None, rule: STANDBY, link: None },
+        };
+        self.settings.lamps.iter().map(view).collect()
+    }
+
     /// Lamps that are gone or go another way are let go of dark; the others keep what they show.
     fn reload(&mut self, settings: Arc<LampSettings>) {
+        if settings.standby && !self.settings.standby {
+            self.standby_since = self.clock.timestamp();
+        }
         self.settings = settings;
         let now = self.now();
-        let stays =
-            |id: &LampId, lamp: &Lamp| self.settings.lamps.get(id).is_some_and(|site| site.output == lamp.site.output);
+        let ours = |id: &LampId| self.settings.lamps.get(id).filter(|_| !self.settings.standby);
+        let stays = |id: &LampId, lamp: &Lamp| ours(id).is_some_and(|site| site.output == lamp.site.output);
         let gone: Vec<LampId> =
             self.lamps.iter().filter(|(id, lamp)| !stays(id, lamp)).map(|(id, _)| id.clone()).collect();
         for id in gone {
@@ -324,7 +353,7 @@ impl House {
                 }
             }
         }
-        for (id, site) in &self.settings.lamps {
+        for (id, site) in self.settings.lamps.iter().filter(|_| !self.settings.standby) {
             match self.lamps.get_mut(id) {
                 Some(lamp) => lamp.site = site.clone(),
                 None => {

@@ -20,6 +20,8 @@ pub struct LampSettings {
     pub patterns: Patterns,
     /// The links the gateway has; one that never came up counts as down.
     pub links: BTreeSet<LinkId>,
+    /// Another gateway drives the lamps: ours are let go of, and stay dark.
+    pub standby: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -135,8 +135,7 @@ impl Folder {
     }
 
     pub(super) fn write_identity(&self, name: &str) -> io::Result<()> {
-        small_file::replace(&self.root.join("identity.copy"), &small_file::checked_line(name))?;
-        small_file::replace(&self.root.join("identity"), format!("{name}\n").as_bytes())
+        write_identity(&self.root, name)
     }
 
     // ---- notes ----
@@ -374,6 +373,17 @@ pub(super) fn remove_folder(path: &Path) -> io::Result<()> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
+}
+
+/// A log folder's name becomes that of the log it is a copy of.
+pub(super) fn name_copy(root: &Path, identity: &str) -> io::Result<()> {
+    small_file::make_folder(root)?;
+    write_identity(root, identity)
+}
+
+fn write_identity(root: &Path, name: &str) -> io::Result<()> {
+    small_file::replace(&root.join("identity.copy"), &small_file::checked_line(name))?;
+    small_file::replace(&root.join("identity"), format!("{name}\n").as_bytes())
 }
 
 /// Bytes the files below take on disk; what cannot be read counts as nothing.

@@ -135,6 +135,17 @@ impl EntryStore for MemoryStore {
         Ok(Committed { began_epoch: full })
     }
 
+    fn skip(&mut self, through: Seq) -> Result<(), StoreError> {
+        let mut shared = self.lock();
+        if through > shared.last {
+            shared.last = through;
+            if shared.epochs.iter().all(Vec::is_empty) {
+                shared.first = through.next();
+            }
+        }
+        Ok(())
+    }
+
     fn epochs(&self) -> Vec<EpochFacts> {
         let facts = |epoch: &Vec<Arc<Entry>>| {
             let (first, last) = (epoch.first()?, epoch.last()?);

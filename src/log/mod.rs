@@ -21,7 +21,7 @@ mod pack;
 pub mod record;
 pub mod retention;
 mod room;
-mod small_file;
+pub(crate) mod small_file;
 pub mod store;
 
 use std::fmt;
@@ -45,6 +45,13 @@ pub trait EntryStore: Send + 'static {
     /// # Errors
     /// Nothing of the batch counts as stored; the same batch may be given again.
     fn commit(&mut self, batch: &[Logged]) -> Result<Committed, StoreError>;
+
+    /// Leaves every number up to `through` out: the log that this is a copy of has lost or removed them. They count as
+    /// told. Durable when it returns; numbers that are there stay.
+    ///
+    /// # Errors
+    /// Nothing is left out; it may be tried again.
+    fn skip(&mut self, through: Seq) -> Result<(), StoreError>;
 
     /// Oldest first; the last one is being written.
     fn epochs(&self) -> Vec<EpochFacts>;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// # Errors
 /// The disk's own; the file is then as it was before.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let aside = path.with_added_extension("writing");
     let mut file = File::create(&aside)?;
     file.write_all(bytes)?;
@@ -29,7 +29,7 @@ pub(super) fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// # Errors
 /// The disk's own. A file that is not there is no error.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => sync_folder_of(path),
@@ -37,7 +37,7 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// The file's bytes, `None` where there is no such file. Bytes past `max` are not read.
-pub(super) fn read(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn read(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -49,12 +49,12 @@ pub(super) fn read(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// One line of text with its CRC-32 at the end.
-pub(super) fn checked_line(text: &str) -> Vec<u8> {
+pub(crate) fn checked_line(text: &str) -> Vec<u8> {
     format!("{text} {:08x}\n", crc32fast::hash(text.as_bytes())).into_bytes()
 }
 
 /// The text of a line from [`checked_line`]; `None` where it is not as written.
-pub(super) fn read_checked_line(bytes: &[u8]) -> Option<&str> {
+pub(crate) fn read_checked_line(bytes: &[u8]) -> Option<&str> {
     let (text, crc) = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?.rsplit_once(' ')?;
     let whole = crc.len() == 8 && u32::from_str_radix(crc, 16).ok()? == crc32fast::hash(text.as_bytes());
     whole.then_some(text)
@@ -73,7 +73,7 @@ pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Makes a folder's list of names durable.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 

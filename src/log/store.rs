@@ -160,6 +160,16 @@ impl Store {
         self
     }
 
+    /// Opens a log that is a copy of another, and bears its name.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_copy(root: impl AsRef<Path>, identity: &str) -> Result<Self, StoreError> {
+        let root = root.as_ref();
+        crate::log::folder::name_copy(root, identity).map_err(|e| StoreError::disk(root, "naming it", e))?;
+        Self::open(root)
+    }
+
     /// The log's own name, for [`crate::log::record::Identity`].
     pub fn identity(&self) -> &str {
         &self.identity
@@ -342,6 +352,39 @@ impl EntryStore for Store {
         }?;
         self.settle_untold(&batch);
         Ok(stored)
+    }
+
+    fn skip(&mut self, through: Seq) -> Result<(), StoreError> {
+        let last = self.last();
+        if through <= last {
+            return Ok(());
+        }
+        self.close_epoch();
+        let shelf = &self.shelf;
+        let disk = |e: std::io::Error| StoreError::disk(shelf.folder.root(), "leaving numbers out", e);
+        let newest = shelf.epochs().last_key_value().map(|(first, shelved)| (*first, shelved.clone()));
+        match newest {
+            Some((first, Shelved::Sealed { mut seal, bytes_on_disk })) => {
+                seal.last = through;
+                match seal.gaps.last_mut() {
+                    Some(gap) if gap.1 == last => gap.1 = through, // one stretch, as a scan finds it
+                    _ => seal.gaps.push((last.next(), through)),
+                }
+                shelf.folder.write_seal(first, &seal).map_err(disk)?;
+                shelf.epochs().insert(first, Shelved::Sealed { seal, bytes_on_disk });
+            }
+            // A log without an entry goes on above what is reserved.
+            Some((_, Shelved::Writing)) | None => {
+                shelf.folder.reserve(through).map_err(disk)?;
+                self.reserved = through;
+                shelf.first.store(through.next().0, Ordering::Release);
+            }
+        }
+        if let Err(e) = shelf.folder.write_flushed(through) {
+            tracing::debug!("log: the last flushed seq could not be noted ({e}); the log itself has it");
+        }
+        shelf.flushed.store(through.0, Ordering::Release);
+        Ok(())
     }
 
     fn epochs(&self) -> Vec<EpochFacts> {

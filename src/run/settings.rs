@@ -52,12 +52,13 @@ pub(super) fn handshake(link: &config::Link) -> Handshake {
     }
 }
 
-pub(super) fn lamp_settings(config: &Config) -> LampSettings {
+/// `standby`: another gateway drives the lamps.
+pub(super) fn lamp_settings(config: &Config, standby: bool) -> LampSettings {
     let patterns = config.patterns.iter().fold(Patterns::default(), |patterns, (state, site)| {
         let pattern = overridden(patterns.of(*state), site);
         patterns.with(*state, pattern)
     });
-    LampSettings { lamps: config.lamps.clone(), patterns, links: config.links.keys().cloned().collect() }
+    LampSettings { lamps: config.lamps.clone(), patterns, links: config.links.keys().cloned().collect(), standby }
 }
 
 fn overridden(default: Pattern, site: &config::PatternOverride) -> Pattern {

@@ -71,8 +71,9 @@ pub(super) struct Sharing {
 pub(super) const ALONE: Sharing = Sharing { entries: 1, wait: Duration::ZERO };
 
 impl Backlog {
-    /// `position` is the stored cursor, `last` the log's newest entry: none after it was ever sent.
-    pub(super) fn new(position: Seq, last: Seq, now: Instant) -> Self {
+    /// `position` is the stored cursor, `last` the log's newest entry: none after it was ever sent. Another box may have
+    /// sent everything up to `elsewhere`.
+    pub(super) fn new(position: Seq, last: Seq, elsewhere: Seq, now: Instant) -> Self {
         Self {
             acked: position,
             stored: position,
@@ -81,7 +82,7 @@ impl Backlog {
             store_failed: false,
             read: position,
             sent: position,
-            marked: last.min(Seq(position.0.saturating_add(UPLINK_AHEAD_ENTRIES_MAX))),
+            marked: last.min(Seq(position.0.saturating_add(UPLINK_AHEAD_ENTRIES_MAX)).max(elsewhere)),
             lost_through: position,
             given_up: position,
             unsent: VecDeque::new(),
@@ -303,7 +304,7 @@ mod tests {
     impl Bench {
         fn new(position: u64, last: u64) -> Self {
             let now = Clock::system().now();
-            Self { backlog: Backlog::new(Seq(position), Seq(last), now), now, id: 0 }
+            Self { backlog: Backlog::new(Seq(position), Seq(last), Seq(0), now), now, id: 0 }
         }
 
         fn read(&mut self, seqs: impl IntoIterator<Item = u64>) -> u64 {
@@ -317,6 +318,16 @@ mod tests {
             self.backlog.handle_sent(self.id, &message);
             Some((seqs(&message), resent))
         }
+    }
+
+    #[test]
+    fn what_another_box_may_have_sent_says_so_however_much_it_is() {
+        let far = UPLINK_AHEAD_ENTRIES_MAX + 500;
+        let mut bench = Bench::new(0, far + 10);
+        bench.backlog = Backlog::new(Seq(0), Seq(far + 10), Seq(far), bench.now);
+        assert_eq!(bench.backlog.marked, Seq(far));
+        bench.backlog = Backlog::new(Seq(0), Seq(far + 10), Seq(3), bench.now);
+        assert_eq!(bench.backlog.marked, Seq(UPLINK_AHEAD_ENTRIES_MAX), "our own are marked all the same");
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub struct UplinkDriver {
     pub connect: Connect,
     /// Whose services may be called.
     pub links: watch::Receiver<Arc<[ApiLink]>>,
+    /// How far another box may have sent this log, as of each permission.
+    pub elsewhere: watch::Receiver<Seq>,
     /// While it is false nothing is sent and no connection kept.
     pub may_publish: watch::Receiver<bool>,
     /// For receipts; the log does not wait for us to end.
@@ -123,7 +125,7 @@ impl UplinkDriver {
                 return;
             }
             let last = last.take().unwrap_or_else(|| self.consumer.last());
-            let start = Start { position: self.consumer.position(), last, known };
+            let start = Start { position: self.consumer.position(), last, known, elsewhere: *self.elsewhere.borrow() };
             let session = Session::new(&self.site, Arc::clone(&self.identity), start, self.clock.now());
             let mut desk = Desk::new(session, shown);
             let leave = self.serve(&mut desk).await;

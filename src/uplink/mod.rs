@@ -21,7 +21,7 @@ mod backlog;
 pub mod driver;
 pub mod message;
 mod outage;
-mod packet;
+pub(crate) mod packet;
 pub mod session;
 pub mod topics;
 

@@ -25,7 +25,7 @@ pub(super) const TOO_LARGE: u8 = 0x95;
 
 /// What a broker said.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     Accepted(Facts),
     /// The login's end, with the code's name.
     NotAccepted(Refusal),
@@ -50,63 +50,63 @@ pub(super) enum Heard {
 
 /// What the broker's CONNACK says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Facts {
-    pub(super) session_present: bool,
-    pub(super) receive_maximum: u16,
-    pub(super) packet_bytes_max: u32,
-    pub(super) keep_alive_s: Option<u16>,
-    pub(super) client_id: Option<String>,
-    pub(super) qos_max: u8,
-    pub(super) retains: bool,
-    pub(super) wildcards: bool,
+pub(crate) struct Facts {
+    pub(crate) session_present: bool,
+    pub(crate) receive_maximum: u16,
+    pub(crate) packet_bytes_max: u32,
+    pub(crate) keep_alive_s: Option<u16>,
+    pub(crate) client_id: Option<String>,
+    pub(crate) qos_max: u8,
+    pub(crate) retains: bool,
+    pub(crate) wildcards: bool,
 }
 
 /// An end or a no, by its code.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) code: u8,
+pub(crate) struct Refusal {
+    pub(crate) code: u8,
     /// The code's name, the broker's own words, and where it sends us.
-    pub(super) said: String,
+    pub(crate) said: String,
 }
 
 /// A message for us.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Message {
-    pub(super) topic: String,
-    pub(super) payload: Vec<u8>,
-    pub(super) qos: u8,
-    pub(super) retained: bool,
+pub(crate) struct Message {
+    pub(crate) topic: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) qos: u8,
+    pub(crate) retained: bool,
     /// Where it is to be acknowledged.
-    pub(super) id: Option<u16>,
-    pub(super) response_topic: Option<String>,
-    pub(super) correlation: Option<Vec<u8>>,
+    pub(crate) id: Option<u16>,
+    pub(crate) response_topic: Option<String>,
+    pub(crate) correlation: Option<Vec<u8>>,
 }
 
 /// A message of ours.
 #[derive(Debug)]
-pub(super) struct Outgoing<'a> {
-    pub(super) id: u16,
-    pub(super) topic: &'a str,
-    pub(super) payload: Vec<u8>,
-    pub(super) retain: bool,
-    pub(super) content_type: &'a str,
-    pub(super) correlation: Option<&'a [u8]>,
+pub(crate) struct Outgoing<'a> {
+    pub(crate) id: u16,
+    pub(crate) topic: &'a str,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) retain: bool,
+    pub(crate) content_type: &'a str,
+    pub(crate) correlation: Option<&'a [u8]>,
     /// User properties.
-    pub(super) words: &'a [(&'a str, &'a str)],
+    pub(crate) words: &'a [(&'a str, &'a str)],
 }
 
 /// Who we are, for CONNECT.
-pub(super) struct Login<'a> {
-    pub(super) client_id: &'a str,
-    pub(super) user: Option<&'a str>,
-    pub(super) password: Option<&'a Secret>,
-    pub(super) keep_alive_s: u16,
-    pub(super) will_topic: &'a str,
-    pub(super) will: Vec<u8>,
+pub(crate) struct Login<'a> {
+    pub(crate) client_id: &'a str,
+    pub(crate) user: Option<&'a str>,
+    pub(crate) password: Option<&'a Secret>,
+    pub(crate) keep_alive_s: u16,
+    pub(crate) will_topic: &'a str,
+    pub(crate) will: Vec<u8>,
 }
 
 /// Bytes of one connection to packets.
-pub(super) struct Decoder(PacketBuilder);
+pub(crate) struct Decoder(PacketBuilder);
 
 impl std::fmt::Debug for Decoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -115,7 +115,7 @@ impl std::fmt::Debug for Decoder {
 }
 
 impl Decoder {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(PacketBuilder::with_maximum_packet_size(UPLINK_PACKET_BYTES_MAX))
     }
 
@@ -123,7 +123,7 @@ impl Decoder {
     ///
     /// # Errors
     /// What makes the bytes no packet; nothing after them can be read.
-    pub(super) fn next(&mut self, bytes: &mut &[u8]) -> Result<Option<Heard>, String> {
+    pub(crate) fn next(&mut self, bytes: &mut &[u8]) -> Result<Option<Heard>, String> {
         loop {
             let mut cursor = Cursor::new(*bytes);
             let built = self.0.feed(&mut cursor);
@@ -306,13 +306,13 @@ fn name(kind: u8) -> &'static str {
 }
 
 /// What a packet is, for a message.
-pub(super) fn kind_name(kind: u8) -> &'static str {
+pub(crate) fn kind_name(kind: u8) -> &'static str {
     name(kind)
 }
 
 /// # Errors
 /// A text is none that MQTT can say; the configuration's bounds keep that from happening.
-pub(super) fn connect(login: Login<'_>) -> Result<Vec<u8>, MqttError> {
+pub(crate) fn connect(login: Login<'_>) -> Result<Vec<u8>, MqttError> {
     let calls = u16::try_from(UPLINK_CALLS_MAX).unwrap_or(u16::MAX);
     let mut connect = Connect::builder()
         .client_id(login.client_id)?
@@ -336,7 +336,7 @@ pub(super) fn connect(login: Login<'_>) -> Result<Vec<u8>, MqttError> {
 
 /// # Errors
 /// As [`connect`].
-pub(super) fn subscribe(id: u16, filter: &str) -> Result<Vec<u8>, MqttError> {
+pub(crate) fn subscribe(id: u16, filter: &str) -> Result<Vec<u8>, MqttError> {
     // What was retained was said before we were there: a call while we are away is never kept for us.
     let options =
         SubOpts::new().set_qos(Qos::AtLeastOnce).set_nl(true).set_rap(true).set_rh(RetainHandling::DoNotSendRetained);
@@ -344,9 +344,40 @@ pub(super) fn subscribe(id: u16, filter: &str) -> Result<Vec<u8>, MqttError> {
     Ok(Subscribe::builder().packet_id(id).entries(vec![entry]).build()?.to_continuous_buffer())
 }
 
+/// A login that leaves nothing behind when it ends.
+///
+/// # Errors
+/// As [`connect`].
+pub(crate) fn connect_without_will(
+    client_id: &str,
+    user: Option<&str>,
+    password: Option<&Secret>,
+    keep_alive_s: u16,
+) -> Result<Vec<u8>, MqttError> {
+    let limits = vec![SessionExpiryInterval::new(0)?.into(), MaximumPacketSize::new(UPLINK_PACKET_BYTES_MAX)?.into()];
+    let mut connect = Connect::builder().client_id(client_id)?.clean_start(true).keep_alive(keep_alive_s).props(limits);
+    if let Some(user) = user {
+        connect = connect.user_name(user)?;
+    }
+    if let Some(password) = password {
+        connect = connect.password(password.expose().as_bytes().to_vec())?;
+    }
+    Ok(connect.build()?.to_continuous_buffer())
+}
+
+/// Everything of one topic: what is retained, and our own messages too.
+///
+/// # Errors
+/// As [`connect`].
+pub(crate) fn subscribe_to_all_of(id: u16, topic: &str) -> Result<Vec<u8>, MqttError> {
+    let options = SubOpts::new().set_qos(Qos::AtLeastOnce).set_rh(RetainHandling::SendRetained);
+    let entry = SubEntry::new(topic, options)?;
+    Ok(Subscribe::builder().packet_id(id).entries(vec![entry]).build()?.to_continuous_buffer())
+}
+
 /// # Errors
 /// A text is none that MQTT can say.
-pub(super) fn message(outgoing: Outgoing<'_>) -> Result<Vec<u8>, MqttError> {
+pub(crate) fn message(outgoing: Outgoing<'_>) -> Result<Vec<u8>, MqttError> {
     let mut props: Vec<Property> = Vec::with_capacity(4);
     props.push(ContentType::new(outgoing.content_type)?.into());
     if let Some(correlation) = outgoing.correlation {
@@ -366,21 +397,21 @@ pub(super) fn message(outgoing: Outgoing<'_>) -> Result<Vec<u8>, MqttError> {
     Ok(publish.to_continuous_buffer())
 }
 
-pub(super) fn acknowledge(id: u16) -> Vec<u8> {
+pub(crate) fn acknowledge(id: u16) -> Vec<u8> {
     let [high, low] = id.to_be_bytes();
     vec![0x40, 2, high, low]
 }
 
-pub(super) fn ping() -> Vec<u8> {
+pub(crate) fn ping() -> Vec<u8> {
     Pingreq::new().to_continuous_buffer()
 }
 
 /// A clean end: the will is not published.
-pub(super) fn disconnect() -> Vec<u8> {
+pub(crate) fn disconnect() -> Vec<u8> {
     vec![0xE0, 0]
 }
 
 /// The end of a broker that cannot be told anything more: it publishes the will.
-pub(super) fn disconnect_with_will() -> Vec<u8> {
+pub(crate) fn disconnect_with_will() -> Vec<u8> {
     vec![0xE0, 1, 0x04]
 }

@@ -40,6 +40,8 @@ pub struct Start {
     pub last: Seq,
     /// The cursor was there before: whatever is behind it is an outage's backlog.
     pub known: bool,
+    /// Another box may have sent everything up to here.
+    pub elsewhere: Seq,
 }
 
 #[derive(Debug)]
@@ -163,7 +165,7 @@ impl Session {
         Self {
             topics,
             sharing: site.batch.map_or(ALONE, shared),
-            backlog: Backlog::new(start.position, start.last, now),
+            backlog: Backlog::new(start.position, start.last, start.elsewhere, now),
             outage,
             flushed: start.last,
             state: State::Closed,

@@ -30,6 +30,11 @@ impl Topics {
         format!("{}status", self.root)
     }
 
+    /// Who of two boxes speaks for this gateway.
+    pub fn lease(&self) -> String {
+        format!("{}lease", self.root)
+    }
+
     /// What is subscribed for service calls.
     pub fn services(&self) -> String {
         format!("{}service/+/+", self.root)
@@ -73,7 +78,7 @@ impl Topics {
             && !topic.contains(|c: char| matches!(c, '+' | '#') || c.is_control());
         let ours = topic.strip_prefix(&self.root).is_some_and(|rest| {
             let first = rest.split('/').next().unwrap_or_default();
-            matches!(first, "event" | "status" | "service")
+            matches!(first, "event" | "status" | "service" | "lease")
         });
         plain && !ours
     }

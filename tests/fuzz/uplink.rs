@@ -48,7 +48,7 @@ pub(crate) fn uplink_session(input: &[u8]) {
     let site = config.expect("a good configuration").uplink.expect("an uplink");
     let identity = Arc::new(Identity { gateway: "fuzz".into(), log: "5f3a".into() });
     let mut now = Clock::system().now();
-    let start = Start { position: Seq(0), last: Seq(0), known: false };
+    let start = Start { position: Seq(0), last: Seq(0), known: false, elsewhere: Seq(0) };
     let mut bench = Bench { session: Session::new(&site, identity, start, now), up: false, newest: 0 };
     bench.session.handle_connected(now);
     bench.up = true;

@@ -19,6 +19,7 @@ use crate::{PATIENCE, awaited, http};
 
 /// A gateway with its own folder; dropped, it is killed.
 pub(crate) struct Gateway {
+    id: &'static str,
     folder: TempDir,
     token: String,
     running: Option<Running>,
@@ -33,8 +34,13 @@ struct Running {
 impl Gateway {
     /// Configured and with a token, but not run yet. `site` is what follows `[gateway]`, `[api]` and `[log]`.
     pub(crate) async fn new(site: &str) -> Self {
+        Self::named("house", site).await
+    }
+
+    /// As [`Self::new`], with a name of its own.
+    pub(crate) async fn named(id: &'static str, site: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut gateway = Self { folder, token: String::new(), running: None };
+        let mut gateway = Self { id, folder, token: String::new(), running: None };
         gateway.configure(site);
         let added = gateway.command(&["token", "add", "test", "--scope", "read,call,admin"]).output();
         let added = awaited("a token", added).await.unwrap();
@@ -56,7 +62,8 @@ impl Gateway {
 
     pub(crate) fn configure_at(&self, data: &Path, listen: SocketAddr, site: &str) {
         let text = format!(
-            "[gateway]\nid = \"house\"\ndata_dir = \"{}\"\n[api]\nlisten = [\"{listen}\"]\n{site}",
+            "[gateway]\nid = \"{}\"\ndata_dir = \"{}\"\n[api]\nlisten = [\"{listen}\"]\n{site}",
+            self.id,
             data.display()
         );
         fs::write(self.configuration(), text).unwrap();
@@ -89,7 +96,7 @@ impl Gateway {
         });
         let api = "127.0.0.1:0".parse().unwrap();
         self.running = Some(Running { child, api, said });
-        let listening = self.line("http://").await;
+        let listening = self.line("listening on http://").await;
         let (_, rest) = listening.split_once("http://").unwrap();
         let end = rest.find([',', ' ']).unwrap_or(rest.len());
         self.running.as_mut().unwrap().api = rest[..end].parse().unwrap();
@@ -278,6 +285,14 @@ impl Gateway {
         command.args(arguments).arg("--config").arg(self.configuration()).kill_on_drop(true);
         command.env_remove("LAMPLIGHTER_LOG");
         command
+    }
+
+    pub(crate) fn api(&self) -> SocketAddr {
+        self.running().api
+    }
+
+    pub(crate) fn token(&self) -> &str {
+        &self.token
     }
 
     pub(crate) fn folder(&self) -> &Path {

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{Json, lamps, summary};
 use crate::api::AppState;
+use crate::api::FollowStatus;
 use crate::api::error::Problem;
 use crate::api::metrics::{Gauges, OPENMETRICS, resident_bytes};
 use crate::api::objects::to_json;
@@ -30,6 +31,7 @@ struct Status<'a> {
     uplink: Option<UplinkStatus>,
     bus: Option<()>,
     webhooks: Vec<WebhookObject>,
+    follow: Option<FollowStatus>,
 }
 
 #[derive(Serialize)]
@@ -101,6 +103,7 @@ pub(in crate::api) async fn status(State(app): State<AppState>, uri: Uri) -> Res
         uplink: uplink(&app),
         bus: None,
         webhooks: webhooks::objects(&app.webhooks.borrow(), last),
+        follow: app.follow.borrow().clone(),
     })))
 }
 
@@ -135,6 +138,7 @@ pub(in crate::api) async fn metrics(State(app): State<AppState>, uri: Uri) -> Re
         rss_bytes: resident_bytes(),
         uptime_s: uptime_s(&app),
         webhooks: webhooks::objects(&app.webhooks.borrow(), app.log.last()),
+        follow: app.follow.borrow().clone(),
         uplink: uplink(&app),
     };
     match app.metrics.text(&gauges) {

@@ -209,6 +209,7 @@ impl House {
             lamps,
             tokens: Arc::new(tokens),
             metrics,
+            follow: watch::channel(None).1,
             uplink: watch::channel(None).1,
         });
         Self { log, app, figures, stop, stream, durable, _links: links }

@@ -8,6 +8,7 @@
 
 mod ami;
 mod centrex;
+mod follow;
 mod link;
 mod nexuscube;
 mod olssoo;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{DIALECTS, DialectKeys, Key, Takes, link, site};
+use super::{DIALECTS, DialectKeys, Key, Takes, follow, link, site};
 
 /// The whole configuration.
 pub fn json_schema() -> Value {
@@ -26,6 +26,7 @@ pub fn json_schema() -> Value {
                 "propertyNames": {"pattern": "^[a-z0-9][a-z0-9-]{0,31}$"},
                 "additionalProperties": table(site::WEBHOOK, &["url"], "One receiver that is called for each event"),
             },
+            "follow": table(follow::FOLLOW, &["url"], "This box is the second of its site"),
             "uplink": table(site::UPLINK, &["url"], "The cloud link, an MQTT 5 broker; none unless given"),
         },
         "required": ["gateway"],

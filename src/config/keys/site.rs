@@ -94,6 +94,12 @@ pub(super) const UPLINK: &[Key] = &[
     key("links", Takes::Texts, Some("[]"), "links whose events are sent; all, and the box's own, unless given"),
     key("services", Takes::Flag, Some("true"), "PREFIX/GATEWAY/service/LINK/SERVICE calls services"),
     key("raw", Takes::Flag, Some("false"), "the service raw may be called so too"),
+    key(
+        "shared",
+        Takes::Flag,
+        Some("false"),
+        "a second box follows this one: who sends is agreed by a lease at the broker",
+    ),
 ];
 
 const BATCH: &[Key] = &[

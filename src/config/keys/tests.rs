@@ -81,6 +81,11 @@ fn every_default_is_what_leaving_the_key_out_means() {
             assert_eq!(parse(&text), plain, "{section}.{} = {default}", key.name);
         }
     }
+    let smallest = "[gateway]\nid = \"g\"\n[follow]\nurl = \"http://h\"\ntoken = \"t\"\n";
+    for key in follow::FOLLOW.iter().filter(|key| key.default.is_some()) {
+        let text = format!("{smallest}{} = {}\n", key.name, key.default.unwrap());
+        assert_eq!(parse(&text), parse(smallest), "follow.{}", key.name);
+    }
     let uplink = |more: &str| format!("[gateway]\nid = \"g\"\n[uplink]\nurl = \"mqtts://b\"\n{more}\n");
     for key in site::UPLINK {
         if let Some(default) = key.default {
@@ -91,6 +96,26 @@ fn every_default_is_what_leaving_the_key_out_means() {
         for inner in inner {
             let text = uplink(&format!("{} = {{ {} = {} }}", key.name, inner.name, inner.default.unwrap()));
             assert_eq!(parse(&text), parse(&uplink(&format!("{} = {{}}", key.name))), "uplink.{}", inner.name);
+        }
+    }
+}
+
+#[test]
+fn the_table_of_following_lists_exactly_the_keys_that_are_read() {
+    crate::config::reader::ASKED.take();
+    parse("[gateway]\nid = \"g\"\n[follow]\nurl = \"http://h\"\ntoken = \"t\"\n");
+    let asked = crate::config::reader::ASKED.take();
+    let asked: BTreeSet<String> = asked["follow"].iter().map(|key| (*key).to_owned()).collect();
+    assert_eq!(asked, follow::FOLLOW.iter().flat_map(names).collect());
+    let follow = |more: &str| {
+        try_parse(&format!("[gateway]\nid = \"g\"\n[follow]\nurl = \"http://h\"\ntoken = \"t\"\n{more}\n"))
+    };
+    for key in follow::FOLLOW.iter().filter(|key| matches!(key.takes, Takes::Duration)) {
+        let told: Vec<_> = bounds(key).into_iter().flatten().flatten().collect();
+        assert_eq!(told.len(), 2, "{}", key.name);
+        for (within, past) in told {
+            assert!(follow(&format!("{} = {within}", key.name)).is_ok(), "{} = {within}", key.name);
+            assert!(follow(&format!("{} = {past}", key.name)).is_err(), "{} = {past}", key.name);
         }
     }
 }

@@ -74,7 +74,7 @@ impl Rigged {
             (LampId::new(lamp), SiteLamp { shows: shows.parse().unwrap(), output: output.clone() })
         };
         let lamps = self.lamps.iter().map(site).collect();
-        LampSettings { lamps, patterns: Patterns::default(), links: BTreeSet::from([link()]) }
+        LampSettings { lamps, patterns: Patterns::default(), links: BTreeSet::from([link()]), standby: false }
     }
 }
 
@@ -168,6 +168,32 @@ fn levels(root: &Path, name: &str) -> (String, String) {
 }
 
 const DESK: [(&str, &str); 1] = [("lamp", "device:desk/0101")];
+
+#[tokio::test(start_paused = true)]
+async fn lamps_that_another_gateway_drives_are_dark_and_say_so_and_are_driven_when_it_is_gone() {
+    let rigged = Rigged::with(&DESK);
+    let (leading, standby) = (rigged.settings(), LampSettings { standby: true, ..rigged.settings() });
+    let mut rig = rigged.start();
+    rig.live().await;
+    rig.send(device("0101", DeviceState::InUse)).await;
+    rig.shows("lamp", LampState::InCall).await;
+
+    rig.settings.send_replace(Arc::new(standby));
+    let mut changes = rig.board.subscribe();
+    changes.wait_for(|_| rig.board.lamp(&"lamp".into()).is_none()).await.unwrap();
+    let view = rig.view("lamp").await;
+    assert_eq!((view.state, view.ok, view.pattern.effect.as_str()), (LampState::LoggedOff, true, "off"));
+    assert!(view.why.rule.starts_with("standby"), "{}", view.why.rule);
+    assert!(
+        matches!(rig.identify("lamp").await, Err(LampRefused::Broken { reason, .. }) if reason.contains("standby"))
+    );
+    assert!(matches!(rig.identify("lump").await, Err(LampRefused::Unknown { .. })));
+    rig.send(device("0101", DeviceState::Ringing)).await;
+    assert!(rig.board.lamp(&"lamp".into()).is_none());
+
+    rig.settings.send_replace(Arc::new(leading));
+    rig.shows("lamp", LampState::Ringing).await;
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_lamp_is_lost_until_its_link_is_resynced() {
@@ -403,7 +429,7 @@ async fn a_storm_ends_with_every_lamp_in_its_last_state() {
     let mut rig = Rigged { events: 4, ..Rigged::with(&[]) }.start();
     let lamps = (0..LAMPS).map(site).collect();
     let links = BTreeSet::from([link()]);
-    rig.settings.send_replace(Arc::new(LampSettings { lamps, patterns: Patterns::default(), links }));
+    rig.settings.send_replace(Arc::new(LampSettings { lamps, patterns: Patterns::default(), links, standby: false }));
     rig.live().await;
     let mut random = fastrand::Rng::with_seed(SEED);
     let mut last = vec![LampState::Lost; LAMPS];

@@ -338,6 +338,10 @@ impl EntryStore for Slow {
         self.store.commit(batch)
     }
 
+    fn skip(&mut self, through: Seq) -> Result<(), StoreError> {
+        self.store.skip(through)
+    }
+
     fn epochs(&self) -> Vec<retention::EpochFacts> {
         self.store.epochs()
     }

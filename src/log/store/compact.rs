@@ -92,7 +92,7 @@ impl Store {
     }
 
     /// The numbers up to `through` are missing, and that was told.
-    pub fn skip(&mut self, through: Seq) {
+    pub fn leave_out(&mut self, through: Seq) {
         let from = crate::log::EntryStore::last(self).next();
         if self.shelf.writing().is_some() {
             self.gaps.push((from, through));

@@ -227,6 +227,37 @@ fn a_removal_cut_short_is_finished_at_the_next_start() {
 }
 
 #[test]
+fn numbers_left_out_of_a_copy_stay_out_and_are_no_damage() {
+    let folder = folder();
+    let name = "0123456789abcdef";
+    let mut store = Store::open_copy(folder.path(), name).unwrap();
+    store.skip(Seq(40)).unwrap();
+    assert_eq!((store.reader().first(), store.last()), (Seq(41), Seq(40)));
+    drop(store);
+    let mut store = Store::open_copy(folder.path(), name).unwrap();
+    assert_eq!((store.identity(), store.reader().first(), store.last()), (name, Seq(41), Seq(40)));
+    fill(&mut store, 41, 50, 100, 5);
+    store.skip(Seq(70)).unwrap();
+    store.skip(Seq(60)).unwrap();
+    store.skip(Seq(72)).unwrap();
+    assert_eq!(seqs(&read_all(&store.reader(), 40)), range(41, 50));
+    fill(&mut store, 73, 90, 100, 5);
+    let all = [range(41, 50), range(73, 90)].concat();
+    for _ in 0..3 {
+        assert_eq!(seqs(&read_all(&store.reader(), 40)), all);
+        assert_eq!(seqs(&read_all(&store.reader(), 50)), range(73, 90));
+        assert_eq!(seqs(&read_all(&store.reader(), 61)), range(73, 90));
+        assert!(matches!(store.reader().read(Seq(3), 1, 1), Err(ReadError::Trimmed { oldest: Seq(41) })));
+        assert_eq!(lost(&store.losses()), []);
+        drop(store);
+        store = Store::open(folder.path()).unwrap();
+        assert_eq!(store.last(), Seq(90));
+    }
+    store.remove_through(Seq(72)).unwrap();
+    assert_eq!((store.reader().first(), seqs(&read_all(&store.reader(), 72))), (Seq(73), range(73, 90)));
+}
+
+#[test]
 fn no_seq_is_given_out_twice_when_every_epoch_is_gone() {
     let (folder, _) = four_epochs();
     fs::remove_dir_all(folder.path().join("epochs")).unwrap();

@@ -86,6 +86,7 @@ impl Bench {
             last: self.store.last(),
             connect,
             links: self.links.subscribe(),
+            elsewhere: watch::channel(Seq(0)).1,
             may_publish: self.may_publish.subscribe(),
             events: self.events.downgrade(),
             figures: Arc::clone(&self.figures),

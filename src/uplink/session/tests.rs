@@ -44,7 +44,7 @@ impl Bench {
     fn new(more: &str) -> Self {
         let site = site(more);
         let began = Clock::system().now();
-        let start = Start { position: Seq(0), last: Seq(0), known: false };
+        let start = Start { position: Seq(0), last: Seq(0), known: false, elsewhere: Seq(0) };
         Self {
             session: Session::new(&site, Self::identity(), start, began),
             site,
@@ -120,7 +120,7 @@ impl Bench {
             self.broker.closed(id, self.passed);
         }
         let last = Seq(self.log.len() as u64);
-        let start = Start { position: self.stored, last, known: true };
+        let start = Start { position: self.stored, last, known: true, elsewhere: Seq(0) };
         self.session = Session::new(&self.site, Self::identity(), start, self.now());
     }
 

@@ -184,10 +184,18 @@ impl Broker {
                 let codes: Vec<u8> = filters.iter().map(|(_, options)| code(*options)).collect();
                 let granted = self.rules.suback_code.is_none_or(|code| code < 0x80);
                 let Some(client) = self.clients.get_mut(&id) else { return };
-                if granted {
-                    client.filters.extend(filters.into_iter().map(|(filter, _)| filter));
-                }
                 client.out.extend(wire::suback(packet, &codes));
+                for (filter, options) in filters.into_iter().filter(|_| granted) {
+                    let asked = (options >> 4) & 3 == 0; // retain handling
+                    let kept = self.retained.values().filter(|kept| asked && matches(&filter, &kept.topic));
+                    for kept in kept {
+                        let id = client.next_id;
+                        client.next_id = id.checked_add(1).unwrap_or(1);
+                        let kept = Publish { id: if kept.qos > 0 { id } else { 0 }, ..kept.clone() };
+                        client.out.extend(wire::publish_packet(&kept));
+                    }
+                    client.filters.push(filter);
+                }
             }
             Packet::Unsubscribe { id: packet } => self.say(id, &wire::unsuback(packet)),
             Packet::Pingreq => self.say(id, &wire::pingresp()),

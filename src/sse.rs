@@ -2,13 +2,13 @@
 //!
 //! Source: the HTML standard, section 9.2, "Server-sent events".
 //! Shape: lines of `field: value`, an empty line ends a frame, a line that starts with `:` is a comment.
-//! Bounds: [`CLI_STREAM_LINE_BYTES_MAX`] for a line and for a frame's data; past it, [`TooLong`].
+//! Bounds: [`STREAM_LINE_BYTES_MAX`] for a line and for a frame's data; past it, [`TooLong`].
 //! Not supported: `retry`, since the reader has its own back-off; a bare CR as a line end, which no gateway sends.
 
-use crate::limits::CLI_STREAM_LINE_BYTES_MAX;
+use crate::limits::STREAM_LINE_BYTES_MAX;
 
 #[derive(Debug, Default)]
-pub(super) struct Decoder {
+pub(crate) struct Decoder {
     line: Vec<u8>,
     id: Option<String>,
     data: Option<String>,
@@ -16,24 +16,24 @@ pub(super) struct Decoder {
 
 /// One event of the stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Frame {
-    pub(super) id: Option<String>,
-    pub(super) data: String,
+pub(crate) struct Frame {
+    pub(crate) id: Option<String>,
+    pub(crate) data: String,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
+pub(crate) struct TooLong;
 
 impl Decoder {
     /// Takes bytes as they come and gives the frames they complete.
     ///
     /// # Errors
     /// A line or a frame is past its bound; the stream cannot be gone on with.
-    pub(super) fn decode(&mut self, bytes: &[u8]) -> Result<Vec<Frame>, TooLong> {
+    pub(crate) fn decode(&mut self, bytes: &[u8]) -> Result<Vec<Frame>, TooLong> {
         let mut frames = Vec::new();
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.line.extend_from_slice(piece);
-            if self.line.len() > CLI_STREAM_LINE_BYTES_MAX {
+            if self.line.len() > STREAM_LINE_BYTES_MAX {
                 return Err(TooLong);
             }
             if piece.ends_with(b"\n") {
@@ -60,7 +60,7 @@ impl Decoder {
                     data.push('\n');
                 }
                 data.push_str(value);
-                if data.len() > CLI_STREAM_LINE_BYTES_MAX {
+                if data.len() > STREAM_LINE_BYTES_MAX {
                     return Err(TooLong);
                 }
             }
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn an_endless_line_or_frame_is_an_error_and_not_memory() {
-        let endless = vec![b'x'; CLI_STREAM_LINE_BYTES_MAX + 1];
+        let endless = vec![b'x'; STREAM_LINE_BYTES_MAX + 1];
         assert_eq!(Decoder::default().decode(&endless), Err(TooLong));
         let line = format!("data: {}\n", "x".repeat(1000));
         let mut decoder = Decoder::default();
