@@ -12,6 +12,7 @@
 //! | [`state`] | entries in seq order | devices, agents, calls, queues, lamps | a pure fold: no clock, no I/O, the same entries give the same state |
 //! | [`lamp`] | state, patterns | what every lamp shows | acts before the flush; out of touch is a state with a pattern of its own, never a stale colour |
 //! | [`api`] | flushed entries; the lamps' own view | JSON, SSE, metrics on the LAN | events and state are never shown before a crash could not take them back; lamps are shown as they shine |
+//! | [`uplink`] | flushed entries, a broker's bytes | MQTT 5 messages, service calls | the cursor moves behind what the broker acknowledged; what may have been sent before says so |
 //!
 //! The arrow points right: a stage knows the types of the stages left of it and of none right of it. [`run`] is the
 //! only place that knows them all: it makes every channel and every task and ends them in order.
@@ -39,3 +40,4 @@ pub mod secret;
 pub mod state;
 pub mod telemetry;
 pub mod tokens;
+pub mod uplink;

@@ -444,6 +444,54 @@ pub const TOKENS_LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Addresses the API listens on. More is a fault of the configuration.
 pub const API_LISTENERS_MAX: usize = 16;
 
+// ---- uplink ------------------------------------------------------------------------------------
+
+/// Entries that may be sent beyond the durable cursor; at it sending waits for the disk. After a restart so many entries
+/// behind the cursor count as sent before.
+pub const UPLINK_AHEAD_ENTRIES_MAX: u64 = 1024;
+/// The cursor is stored once so many entries are acknowledged beyond it, or after [`UPLINK_CURSOR_PAUSE`].
+pub const UPLINK_CURSOR_ENTRIES: u64 = 256;
+/// The longest an acknowledged entry stays beyond the durable cursor; each store costs the disk a few pages.
+pub const UPLINK_CURSOR_PAUSE: Duration = Duration::from_secs(1);
+/// Messages without their acknowledgement, at most, whatever the configuration and the broker allow.
+pub const UPLINK_IN_FLIGHT_MAX: u16 = 1024;
+/// Entries of one message, where they are batched. More in a configuration is a fault of the configuration.
+pub const UPLINK_BATCH_ENTRIES_MAX: u16 = 500;
+/// Bytes of events at which a batch takes no more of them.
+pub const UPLINK_BATCH_BYTES: usize = 128 * 1024;
+/// Entries taken from the log in one read; twice as many wait to be sent at most.
+pub const UPLINK_READ_ENTRIES: usize = 500;
+/// Bytes taken from the log in one read; a longer entry is taken alone.
+pub const UPLINK_READ_BYTES: usize = 256 * 1024;
+/// Bytes the broker has not taken yet, at which no further message is made.
+pub const UPLINK_UNSENT_BYTES: usize = 128 * 1024;
+/// Bytes of a packet we take from a broker; it is told so, and one that sends a longer one is dropped.
+pub const UPLINK_PACKET_BYTES_MAX: u32 = 320 * 1024;
+/// Levels and bytes of a topic that calls a service or waits for its answer; a longer one is passed over.
+pub const UPLINK_TOPIC_BYTES_MAX: usize = 512;
+/// From a connection that stands to the broker's CONNACK; past it the broker is silent.
+pub const UPLINK_CONNACK_WAIT: Duration = Duration::from_secs(10);
+/// Service calls under way; one more is refused with a problem. The broker is told to keep no more of them unacknowledged.
+pub const UPLINK_CALLS_MAX: usize = 16;
+/// Answers that wait for a place among the unacknowledged messages; one more is dropped, counted and said.
+pub const UPLINK_ANSWERS_QUEUED_MAX: usize = 64;
+/// First pause after the broker refused a message for the moment; doubles up to [`UPLINK_REFUSED_RETRY_MAX`].
+pub const UPLINK_REFUSED_RETRY_MIN: Duration = Duration::from_secs(1);
+pub const UPLINK_REFUSED_RETRY_MAX: Duration = Duration::from_secs(60);
+/// Pause after the broker refused a message for good: only a person changes that.
+pub const UPLINK_FORBIDDEN_RETRY_MIN: Duration = Duration::from_secs(30);
+pub const UPLINK_FORBIDDEN_RETRY_MAX: Duration = Duration::from_secs(300);
+/// Pause after the log did not read, or the cursor could not be stored.
+pub const UPLINK_DISK_RETRY: Duration = Duration::from_secs(1);
+/// At a stop: for sending what is left and its acknowledgements; past it the rest waits for the next start.
+pub const UPLINK_STOP_DRAIN: Duration = Duration::from_millis(1200);
+/// At a stop: for the broker to acknowledge that we are offline, and for the cursor to be stored.
+pub const UPLINK_STOP_GOODBYE: Duration = Duration::from_millis(400);
+/// At a stop: for the log to flush what the links told last, before the uplink sends it.
+pub const UPLINK_STOP_SETTLE: Duration = Duration::from_millis(500);
+/// Lines for the journal that wait to be written; one more is left out.
+pub const UPLINK_SAID_QUEUED_MAX: usize = 32;
+
 // ---- process -----------------------------------------------------------------------------------
 
 /// From the stop signal to the end of the process, whatever hangs.
@@ -474,6 +522,11 @@ pub const CLI_STREAM_SILENCE_MAX: Duration = Duration::from_secs(60);
 pub const CLI_STREAM_LINE_BYTES_MAX: usize = 1024 * 1024;
 
 const _: () = assert!(LINK_EVENTS_QUEUED_MAX <= LOG_UNFLUSHED_ENTRIES_MAX, "a full queue fits the log's own");
+const _: () = assert!(UPLINK_CURSOR_ENTRIES * 2 <= UPLINK_AHEAD_ENTRIES_MAX, "the cursor is stored before sending waits for it");
+const _: () = assert!((UPLINK_BATCH_ENTRIES_MAX as u64) <= UPLINK_AHEAD_ENTRIES_MAX, "a batch fits beyond the cursor");
+const _: () = assert!(UPLINK_BATCH_ENTRIES_MAX as usize <= UPLINK_READ_ENTRIES, "a batch is one read at most");
+const _: () = assert!(UPLINK_BATCH_BYTES <= UPLINK_READ_BYTES, "a batch is never waited for in vain");
+const _: () = assert!(API_BODY_BYTES_MAX < UPLINK_PACKET_BYTES_MAX as usize, "arguments that are too long are heard and refused");
 const _: () = assert!(LOG_BATCH_BYTES_MAX <= LOG_UNFLUSHED_BYTES_MAX, "a batch is never waited for in vain");
 const _: () = assert!(NATIVE_BYTES_MAX < LOG_ENTRY_BYTES_MAX, "a native object fits its entry");
 const _: () = assert!(NEXUSCUBE_MESSAGE_BYTES_MAX <= LINK_FRAME_BYTES_MAX, "a message fits its frame");

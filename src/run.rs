@@ -7,14 +7,15 @@
 //! | `durable` | log → API's view | `DURABLE_BATCHES_QUEUED_MAX` | the log's flusher waits |
 //! | `stream` | log → API's feed | `LOG_BATCH_ENTRIES_MAX` | the feed reads what it missed from the log |
 //! | `flushed`, `health` | log → all | the latest | coalesces |
+//! | `orders` | API, uplink → links | `LINK_SERVICES_QUEUED_MAX` | refused |
 //! | `commands` | API → lamps | `LAMP_COMMANDS_QUEUED_MAX` | refused |
 //! | `queries` | API → view | `VIEW_QUERIES_QUEUED_MAX` | the request waits, then 503 |
-//! | `lamp settings`, `links` | here → lamps, API | the latest | coalesces |
+//! | `lamp settings`, `links`, `uplink` | here → lamps, API, uplink | the latest | coalesces |
 //!
-//! Start: log, lamps, view, API, links, in this order, so that nothing is received before it can be kept.
-//! Stop: links say goodbye, lamps go dark, the log commits what is left, the API ends its streams, the state is
-//! checkpointed; all within `SHUTDOWN_GRACE`.
-//! Reload: links and lamps that changed are ended and begun; what cannot change while running is said and left.
+//! Start: log, lamps, view, API, uplink, links, in this order, so that nothing is received before it can be kept.
+//! Stop: links say goodbye, lamps go dark, the uplink sends what the log flushed meanwhile and says that we are offline,
+//! the log commits what is left, the API ends its streams, the state is checkpointed; all within `SHUTDOWN_GRACE`.
+//! Reload: links, lamps and the uplink are ended and begun where they changed; what cannot change while running is said and left.
 
 pub mod outlets;
 mod rebuild;
@@ -35,7 +36,8 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::api::{self, ApiLink, AppState, Feed, Metrics, TokenVerifier, View};
+use crate::api::uplink::{UplinkShown, UplinkState};
+use crate::api::{self, ApiLink, AppState, Feed, Metrics, TokenVerifier, UplinkFigures, View};
 use crate::cli::{self, exit};
 use crate::clock::{Clock, Instant};
 use crate::config::{self, Config};
@@ -44,20 +46,23 @@ use crate::lamp::{LampChannels, LampCommand, LampSettings, LampStage, Rigging, V
 use crate::limits::{
     DURABLE_BATCHES_QUEUED_MAX, ENTRIES_QUEUED_MAX, LAMP_COMMANDS_QUEUED_MAX, LINK_EVENTS_QUEUED_MAX,
     LINK_NATIVES_KNOWN_MAX, LINK_SERVICES_QUEUED_MAX, LOG_BATCH_ENTRIES_MAX, NATIVES_KNOWN_BYTES_MAX, SHUTDOWN_GRACE,
-    VIEW_QUERIES_QUEUED_MAX,
+    UPLINK_STOP_SETTLE, VIEW_QUERIES_QUEUED_MAX,
 };
 use crate::link::backoff::Backoff;
 use crate::link::driver::{Connect, LinkDriver, Listen, Places, Said, net, push};
 use crate::link::figures::LinkFigures;
 use crate::link::known::Known;
-use crate::log::cursor::Cursors;
+use crate::log::consumer::Consumers;
+use crate::log::cursor::{CursorError, Cursors};
 use crate::log::driver::{Committing, LogChannels, LogHealth, LogSettings, LogStats};
 use crate::log::memory::MemoryStore;
 use crate::log::record::{Entry, Identity};
 use crate::log::retention::Retention;
 use crate::log::store::Store;
 use crate::log::{Reader, StoreError};
+use crate::uplink::UplinkDriver;
 
+use self::outlets::Outlets;
 use self::rebuild::{Checkpoints, rebuild};
 use self::settings::{FlushedLog, handshake, lamp_settings, session};
 pub use self::settings::{abilities, token_verifier};
@@ -74,8 +79,16 @@ pub struct World {
     pub connect: ConnectOf,
     /// How a link waits for a PBX that is the client.
     pub listen: Listen,
+    /// How the uplink's broker is reached.
+    pub uplink_connect: UplinkConnect,
     pub tokens: TokenVerifier,
 }
+
+/// The way to the uplink's broker.
+pub type UplinkConnect = Arc<dyn Fn(&config::Uplink) -> Connect + Send + Sync>;
+
+/// The cursor's name.
+const UPLINK: &str = "uplink";
 
 /// The way to a link's addresses.
 pub type ConnectOf = Arc<dyn Fn(&LinkId, &config::Link) -> Connect + Send + Sync>;
@@ -119,6 +132,11 @@ pub struct Gateway {
     queries: mpsc::Sender<api::Query>,
     links: BTreeMap<LinkId, RunningLink>,
     api_links: watch::Sender<Arc<[ApiLink]>>,
+    consumers: Consumers,
+    uplinks: Outlets<config::Uplink>,
+    uplink_shown: watch::Sender<Option<Arc<UplinkFigures>>>,
+    /// Whether this box speaks for its log.
+    may_publish: watch::Sender<bool>,
     lamp_settings: watch::Sender<Arc<LampSettings>>,
     lamps_stop: watch::Sender<bool>,
     api_stop: watch::Sender<bool>,
@@ -152,6 +170,7 @@ impl World {
             rigging: Rigging::of_this_machine(board),
             connect: Arc::new(|_, link| net::connector(link.tls.clone())),
             listen: push::tcp(),
+            uplink_connect: Arc::new(|uplink| net::connector_to("the broker", uplink.tls.clone())),
             tokens,
         }
     }
@@ -177,6 +196,7 @@ impl Gateway {
         let (lamps_stop, mut lamps_stopped) = watch::channel(false);
         let (api_stop, api_stopped) = watch::channel(false);
         let (api_links, api_links_shown) = watch::channel(Arc::from([]));
+        let (uplink_shown, uplink_figures) = watch::channel(None);
         let (lamp_settings, lamp_settings_shown) = watch::channel(Arc::new(lamp_settings(&config)));
 
         // The log, and what it says was true.
@@ -232,9 +252,15 @@ impl Gateway {
             lamps: lamps.clone(),
             tokens: Arc::clone(&world.tokens),
             metrics: Arc::clone(&metrics),
+            uplink: uplink_figures,
         });
         let api_task = tokio::spawn(api::serve(listeners, api::router(app), metrics, api_stopped));
 
+        let consumers = Consumers {
+            reader: opened.reader.clone(),
+            cursors: opened.cursors.clone(),
+            flushed: flushed.clone(),
+        };
         let mut gateway = Self {
             board: world.rigging.board.clone(),
             world,
@@ -249,6 +275,10 @@ impl Gateway {
             queries,
             links: BTreeMap::new(),
             api_links,
+            consumers,
+            uplinks: Outlets::default(),
+            uplink_shown,
+            may_publish: watch::Sender::new(true),
             lamp_settings,
             lamps_stop,
             api_stop,
@@ -259,6 +289,8 @@ impl Gateway {
             api_task,
             config,
         };
+        // Its cursor is known before a link tells anything: what comes from here on is kept for it.
+        gateway.begin_uplink().await;
         let links: Vec<_> = gateway.config.links.clone().into_iter().collect();
         for (id, link) in links {
             let known = state.links.get(&id).map(|link| link.known()).unwrap_or_default();
@@ -311,6 +343,70 @@ impl Gateway {
         self.links.insert(id, RunningLink { stop, task, shown });
     }
 
+    /// At a start, a cursor that no uplink has is given up: retention would count what nobody reads.
+    async fn begin_uplink(&mut self) {
+        let cursors = &self.consumers.cursors;
+        if self.config.uplink.is_none() && cursors.position(UPLINK).is_some() {
+            tracing::warn!("[uplink] is not configured; its place in the log is given up");
+            if let Err(error) = cursors.remove(UPLINK) {
+                tracing::warn!("{error}");
+            }
+        }
+        self.want_uplink().await;
+    }
+
+    /// Begins, changes or ends the uplink as the configuration has it; its cursor stays over a change. An uplink that
+    /// cannot have a cursor is shown with its error, and costs nothing else.
+    async fn want_uplink(&mut self) {
+        let Some(uplink) = self.config.uplink.clone() else {
+            self.uplinks.end().await;
+            self.uplink_shown.send_replace(None);
+            return;
+        };
+        let known = self.consumers.cursors.position(UPLINK).is_some();
+        let consumer = match self.consumers.consumer(UPLINK) {
+            Ok(consumer) => consumer,
+            Err(error) => return self.show_uplink_at_fault(&uplink, &error),
+        };
+        let wanted = BTreeMap::from([(UPLINK.to_owned(), uplink)]);
+        let (world, identity, links) = (&self.world, &self.identity, &self.api_links);
+        let (events, shown, may_publish) = (&self.events, &self.uplink_shown, &self.may_publish);
+        let begin = |_: &str, site: &config::Uplink, stop: watch::Receiver<bool>| {
+            let address = site.url.to_string();
+            let first = UplinkShown { address, acknowledged: consumer.position(), ..UplinkShown::default() };
+            let figures = Arc::new(UplinkFigures::new(first, world.clock.now()));
+            shown.send_replace(Some(Arc::clone(&figures)));
+            let driver = UplinkDriver {
+                site: site.clone(),
+                identity: Arc::clone(identity),
+                consumer: consumer.clone(),
+                known,
+                connect: (world.uplink_connect)(site),
+                links: links.subscribe(),
+                may_publish: may_publish.subscribe(),
+                events: events.downgrade(),
+                figures,
+                clock: world.clock,
+                seed: world.seed.rotate_left(17),
+                stop,
+            };
+            tokio::spawn(driver.run())
+        };
+        self.uplinks.want(&wanted, begin).await;
+    }
+
+    fn show_uplink_at_fault(&self, uplink: &config::Uplink, error: &CursorError) {
+        tracing::error!("uplink: {error}; nothing is sent before the next start or reload");
+        let shown = UplinkShown {
+            state: UplinkState::Down,
+            address: uplink.url.to_string(),
+            since: self.world.clock.timestamp(),
+            last_error: Some(error.to_string()),
+            ..UplinkShown::default()
+        };
+        self.uplink_shown.send_replace(Some(Arc::new(UplinkFigures::new(shown, self.world.clock.now()))));
+    }
+
     /// What a link's PBX said last, of all that the log has. A log that cannot be read says so by itself.
     fn newest_natives(&self, link: &LinkId) -> Vec<String> {
         let after = Seq(self.log.last().0.saturating_sub(LINK_NATIVES_KNOWN_MAX as u64));
@@ -344,7 +440,7 @@ impl Gateway {
             }
         }
         if !ended.is_empty() {
-            self.settled().await;
+            self.settled(Duration::from_secs(2)).await;
             for id in &ended {
                 known.insert(id.clone(), self.known(id).await);
             }
@@ -365,12 +461,13 @@ impl Gateway {
         }
         self.show_links();
         self.lamp_settings.send_replace(Arc::new(lamp_settings(&self.config)));
+        self.want_uplink().await;
         tracing::info!("configuration reloaded: {} links ended, {begun_count} begun", ended.len());
     }
 
     /// Waits until what was told so far is flushed, but not for ever: a full disk must not block a reload. Links that go
     /// on telling are not waited for.
-    async fn settled(&mut self) {
+    async fn settled(&self, most: Duration) {
         let stats = self.stats.clone();
         let events = self.events.clone();
         let queued = move || events.max_capacity() - events.capacity();
@@ -378,7 +475,7 @@ impl Gateway {
         let told = stats.sequenced().0 + (queued() + LINK_EVENTS_QUEUED_MAX) as u64;
         let settled = |flushed: &Seq| flushed.0 >= told || (stats.unflushed() == 0 && queued() == 0);
         let mut flushed = self.flushed.clone();
-        let _ = timeout(Duration::from_secs(2), flushed.wait_for(settled)).await;
+        let _ = timeout(most, flushed.wait_for(settled)).await;
     }
 
     async fn known(&self, link: &LinkId) -> Known {
@@ -399,6 +496,13 @@ impl Gateway {
                 _ => drop(futures_util::future::select_all(links).await),
             }
         };
+        let uplinks: Vec<_> = self.uplinks.tasks().collect();
+        let uplinks = async {
+            match uplinks.len() {
+                0 => std::future::pending().await,
+                _ => drop(futures_util::future::select_all(uplinks).await),
+            }
+        };
         tokio::select! {
             _ = &mut self.log_task => "the log",
             _ = &mut self.lamp_task => "the lamps",
@@ -406,6 +510,7 @@ impl Gateway {
             _ = &mut self.feed_task => "the API's feed",
             _ = &mut self.api_task => "the API",
             () = links => "a link",
+            () = uplinks => "the uplink",
         }
     }
 
@@ -416,6 +521,7 @@ impl Gateway {
 
     /// As a power cut would end it: nothing is told, what was not flushed is gone. For simulations.
     pub async fn cut(self) {
+        self.uplinks.cut().await;
         let links = self.links.into_values().map(|link| link.task);
         let stages = [self.lamp_task, self.log_task, self.view_task, self.feed_task, self.api_task];
         for task in links.chain(stages) {
@@ -424,14 +530,19 @@ impl Gateway {
         }
     }
 
-    async fn end(self) {
-        let Self { links, lamps_stop, api_stop, events, lamps, queries, .. } = self;
-        let ending: Vec<_> = links.into_values().map(|link| tokio::spawn(end_link(link))).collect();
+    async fn end(mut self) {
+        let ending: Vec<_> =
+            std::mem::take(&mut self.links).into_values().map(|link| tokio::spawn(end_link(link))).collect();
         for link in ending {
             let _ = link.await;
         }
-        lamps_stop.send_replace(true);
-        let _ = self.lamp_task.await;
+        self.lamps_stop.send_replace(true);
+        if self.config.uplink.is_some() {
+            self.settled(UPLINK_STOP_SETTLE).await;
+        }
+        let Self { uplinks, api_stop, events, lamps, queries, .. } = self;
+        let mut uplinks = uplinks;
+        let _ = tokio::join!(uplinks.end(), self.lamp_task);
         drop((events, lamps));
         let _ = self.log_task.await;
         api_stop.send_replace(true);

@@ -147,6 +147,11 @@ impl Problem {
         self
     }
 
+    /// The document, for whoever is not asked over HTTP.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.0.body).unwrap_or_default() // names and texts: nothing that could fail
+    }
+
     pub fn status(&self) -> StatusCode {
         self.0.status
     }

@@ -15,6 +15,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::uplink::{UplinkState, UplinkStatus};
 use super::view::{LinkWord, Summary};
 use crate::event::{KIND_NAMES, LinkId};
 
@@ -65,6 +66,7 @@ pub(super) struct Gauges {
     pub(super) lamps_ok: usize,
     pub(super) rss_bytes: Option<u64>,
     pub(super) uptime_s: u64,
+    pub(super) uplink: Option<UplinkStatus>,
 }
 
 impl Default for Metrics {
@@ -142,8 +144,25 @@ impl Gauges {
         gauge("lamps", "Lamps configured", self.lamps as u64);
         gauge("lamps_ok", "Lamps that took what they were told to show", self.lamps_ok as u64);
         gauge("uptime_seconds", "Since the process began", self.uptime_s);
+        if let Some(uplink) = &self.uplink {
+            gauge("uplink_up", "1 while the cloud link's broker takes events", u64::from(uplink.state == UplinkState::Up));
+            gauge("uplink_acknowledged_seq", "Newest entry that the broker has, with all before it", uplink.acknowledged.0);
+            gauge("uplink_lag_entries", "Flushed entries that the broker does not have", uplink.lag);
+            gauge("uplink_in_flight", "Messages without their acknowledgement", uplink.in_flight);
+        }
         if let Some(rss) = self.rss_bytes {
             gauge("process_resident_memory_bytes", "Resident memory of the process", rss);
+        }
+        if let Some(uplink) = &self.uplink {
+            let mut counter = |name: &str, help: &str, value: u64| {
+                let counter = Counter::<u64>::default();
+                counter.inc_by(value);
+                registry.register(name, help, counter);
+            };
+            counter("uplink_delivered", "Entries that the broker acknowledged", uplink.delivered);
+            counter("uplink_resent", "Those of them that may have been sent before", uplink.resent);
+            counter("uplink_lost", "Entries that were not sent and never will be", uplink.lost);
+            counter("uplink_reconnects", "Connections to the broker that ended", uplink.reconnects);
         }
         let up = Family::<LinkLabel, Gauge>::default();
         let stale = Family::<LinkLabel, Gauge>::default();

@@ -15,7 +15,7 @@
 //! | `queries` | routes → view | `VIEW_QUERIES_QUEUED_MAX` | the request waits, 503 after `API_PART_ANSWER_MAX` |
 //! | `stream` | log → feed | `LOG_BATCH_ENTRIES_MAX` | the feed reads what it missed from the log |
 //! | ring | feed → SSE clients | `STREAM_LAG_MAX`, `STREAM_LAG_BYTES_MAX` | the slow client is cut off and resumes by seq |
-//! | service orders | routes → links | `LINK_SERVICES_QUEUED_MAX` | refused with 503 |
+//! | service orders | routes, uplink → links | `LINK_SERVICES_QUEUED_MAX` | refused with 503 |
 //! | lamp queries | routes → lamps | `LAMP_COMMANDS_QUEUED_MAX` | refused with 503 |
 
 pub mod auth;
@@ -29,8 +29,10 @@ mod rate;
 mod router;
 mod routes;
 mod serve;
+pub mod services;
 mod stall;
 mod stream;
+pub mod uplink;
 pub mod view;
 
 use std::fmt;
@@ -41,11 +43,13 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 pub use self::auth::{Scope, Scopes, TokenVerifier};
+pub use self::error::Problem;
 pub use self::feed::Feed;
 pub use self::metrics::Metrics;
 pub use self::router::router;
 pub use self::routes::docs::OPENAPI;
 pub use self::serve::{serve, serve_connection};
+pub use self::uplink::UplinkFigures;
 pub use self::view::{Keeper, Query, View};
 use crate::clock::{Clock, Instant};
 use crate::event::{GatewayId, LinkId, Seq};
@@ -126,6 +130,8 @@ pub struct Wiring {
     pub lamps: mpsc::Sender<LampCommand>,
     pub tokens: TokenVerifier,
     pub metrics: Arc<Metrics>,
+    /// `None` where no cloud link is configured.
+    pub uplink: watch::Receiver<Option<Arc<UplinkFigures>>>,
 }
 
 /// What every handler gets.

@@ -9,20 +9,23 @@
 //! Units: durations and sizes are texts with a unit, `"20s"`, `"256MiB"`; percentages are whole numbers.
 //! Bounds: [`CONFIG_BYTES_MAX`], [`LINKS_MAX`], [`LAMPS_MAX`], [`CONFIG_LIST_ITEMS_MAX`](crate::limits::CONFIG_LIST_ITEMS_MAX);
 //! past any of them the file is at fault.
-//! Not supported: `[uplink]`, `[bus]`, `[relay]`, `api.tls`, lamps on USB and MQTT.
+//! Not supported: `[bus]`, `[relay]`, `api.tls`, lamps on USB and MQTT.
 //! Each is known by name and a fault of its own, never passed over.
 
 mod fault;
 mod file;
+mod filter;
 pub mod keys;
 mod lamp;
 mod link;
 mod pattern;
 mod reader;
 mod units;
+mod uplink;
 
 pub use fault::{Fault, Problem};
 pub use file::load;
+pub use filter::Filter;
 pub use link::{
     Account, ActionForm, Address, AgentNames, AmiLink, AmiServices, ClientCert, ControlApi, Dialect, Link, Login,
     OPENVOX_SERVICES, OlssooLink, OpenvoxControl, OpenvoxLink, Rest, RestForm, Scheme, TlsSettings, is_service_path,
@@ -30,6 +33,7 @@ pub use link::{
 pub use link::{AgentsOverReconnects, ManualIn, NexuscubeLink, Parties, Pongs, Resync};
 pub use link::{CentrexApi, CentrexForm, CentrexJson, CentrexLink, HistoryDates, HistorySeconds, Network, Oam};
 pub use pattern::PatternOverride;
+pub use uplink::{Batch, Uplink, UplinkTopics};
 pub use units::{parse_colour, parse_duration, parse_size, show_duration, show_size};
 
 use std::collections::BTreeMap;
@@ -55,6 +59,8 @@ pub struct Config {
     pub patterns: BTreeMap<LampState, PatternOverride>,
     pub api: Api,
     pub log: Log,
+    /// The cloud link; `None` where there is none.
+    pub uplink: Option<Uplink>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,9 +162,15 @@ fn config<'d>(doc: &'d Document<'d>, table: &'d DeTable<'d>) -> Option<Config> {
     let patterns = root.section("patterns").map(|section| pattern::read(&section)).unwrap_or_default();
     let api = api(&root);
     let log = log(&root);
+    let uplink = root.item("uplink").map_or(Some(None), |item| {
+        let section = item.section()?;
+        let uplink = uplink::read(&section, gateway.as_ref().map(|gateway| &gateway.id));
+        section.finish();
+        uplink.map(Some)
+    });
     unsupported(&root);
     root.finish();
-    Some(Config { gateway: gateway?, links, lamps, patterns, api: api?, log: log? })
+    Some(Config { gateway: gateway?, links, lamps, patterns, api: api?, log: log?, uplink: uplink? })
 }
 
 fn gateway(doc: &Document<'_>, root: &Section<'_>) -> Option<Gateway> {
@@ -318,7 +330,7 @@ fn log(root: &Section<'_>) -> Option<Log> {
 }
 
 fn unsupported(root: &Section<'_>) {
-    for (name, what) in [("uplink", "the cloud link"), ("bus", "the lamps' MQTT broker"), ("relay", "the relay")] {
+    for (name, what) in [("bus", "the lamps' MQTT broker"), ("relay", "the relay")] {
         if let Some(item) = root.item(name) {
             let instead = format!("has no [{name}]; take it out");
             item.key_fault(Problem::Unsupported { what: what.into(), instead });

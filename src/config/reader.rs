@@ -139,6 +139,11 @@ impl<'d> Section<'d> {
         self.item(name)?.section()
     }
 
+    /// The key is known here, whether or not its value is read.
+    pub(super) fn ask(&self, name: &'static str) {
+        self.asked.borrow_mut().push(name);
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.table.contains_key(name)
     }

@@ -63,6 +63,11 @@ impl Consumer {
         self.cursors.position(&self.name).unwrap_or(Seq(0))
     }
 
+    /// The newest flushed entry.
+    pub fn last(&self) -> Seq {
+        self.reader.last()
+    }
+
     /// Entries flushed and not acknowledged.
     pub fn lag(&self) -> u64 {
         self.reader.last().0.saturating_sub(self.position().0)

@@ -197,6 +197,7 @@ impl<O: Office + 'static> House<O> {
                 Arc::new(move |_, _| wire.connector(Arc::clone(&office)))
             },
             listen: self.wire.listener(),
+            uplink_connect: Arc::new(|_| unreachable!("no uplink is configured")),
             tokens: Arc::new(|_| None),
         };
         let started = Gateway::start(self.config.clone(), world).await;

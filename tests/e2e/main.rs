@@ -3,7 +3,8 @@
 //! Shape: the program starts itself again in network, mount and process namespaces of its own. So ports never
 //! clash, nothing leaves the loopback, what Asterisk writes is on a tmpfs, and whatever ends this program ends
 //! Asterisk, gateways and all. Scenarios run one after the other; each starts a fresh Asterisk and a fresh gateway.
-//! Needs: root, and the Asterisk root that `cargo xtask lab build` makes; `cargo xtask test` sees to both.
+//! Needs: root, and the Asterisk root that `cargo xtask lab build` makes; `cargo xtask test` sees to both. The scenario
+//! with a broker is passed over, and counted as that, where there is no Mosquitto (`cargo xtask lab broker`).
 //! Bounds: [`PATIENCE`] for any one thing awaited, [`SCENARIO_MAX`] for a scenario.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a scenario that cannot go on fails by a panic")]
@@ -11,6 +12,10 @@
 mod agents;
 mod cable;
 mod calls;
+mod cloud;
+#[path = "../uplink/ear.rs"]
+#[allow(dead_code, reason = "shared; each suite uses what it needs of it")]
+mod ear;
 mod expect;
 mod faults;
 mod gateway;
@@ -22,6 +27,9 @@ mod olssoo;
 mod phone;
 mod services;
 mod sip;
+#[path = "../uplink/wire.rs"]
+#[allow(dead_code, reason = "shared")]
+mod wire;
 
 use std::env;
 use std::future::Future;
@@ -96,6 +104,11 @@ fn scenarios() -> Vec<Trial> {
         scenario("a_service_tells_of_devices_and_calls", services::a_service_tells_of_devices_and_calls),
         scenario("a_service_sends_any_action", services::a_service_sends_any_action),
         scenario("codes_of_the_dialplan_are_services", services::codes_of_the_dialplan_are_services),
+        scenario(
+            "a_call_made_by_the_cloud_is_told_to_it_though_the_broker_was_away",
+            cloud::a_call_made_by_the_cloud_is_told_to_it_though_the_broker_was_away,
+        )
+        .with_ignored_flag(!cloud::is_possible()),
         scenario("olssoo_a_call_shows", olssoo::a_call_shows),
         scenario("olssoo_a_held_call_shows", olssoo::a_held_call_shows),
         scenario("olssoo_a_transfer_after_asking_shows", olssoo::a_transfer_after_asking_shows),

@@ -135,6 +135,7 @@ impl House {
                 _ => exchange.connector(),
             }),
             listen: push::tcp(),
+            uplink_connect: Arc::new(|_| unreachable!("no uplink is configured")),
             tokens: Arc::new(|_| None),
         };
         let gateway = Gateway::start(self.config.clone(), world).await.unwrap_or_else(|error| panic!("start: {error}"));

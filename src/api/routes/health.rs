@@ -25,6 +25,9 @@ struct Parts {
     log: &'static str,
     view: &'static str,
     lamps: &'static str,
+    /// The office does not notice the cloud's absence, so this decides nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uplink: Option<&'static str>,
     /// A link that is down is the PBX's matter and makes the box neither unhealthy nor unready.
     #[serde(skip_serializing_if = "Option::is_none")]
     links: Option<BTreeMap<String, LinkHealth>>,
@@ -64,7 +67,8 @@ async fn parts(app: &AppState) -> Parts {
             .collect()
     });
     let view_behind = view.as_ref().ok().map(|view| app.log.last().0.saturating_sub(view.seq.0));
-    Parts { log, view: alive(view.is_ok()), lamps: alive(lamps.is_ok()), links, view_behind }
+    let uplink = app.uplink.borrow().as_ref().map(|figures| figures.shown().state.as_str());
+    Parts { log, view: alive(view.is_ok()), lamps: alive(lamps.is_ok()), uplink, links, view_behind }
 }
 
 fn alive(answered: bool) -> &'static str {

@@ -12,6 +12,7 @@ use crate::api::error::Problem;
 use crate::api::metrics::{Gauges, OPENMETRICS, resident_bytes};
 use crate::api::objects::to_json;
 use crate::api::query::Params;
+use crate::api::uplink::UplinkStatus;
 use crate::event::{GatewayId, Seq};
 
 #[derive(Serialize)]
@@ -25,7 +26,7 @@ struct Status<'a> {
     log: Log,
     stream_clients: usize,
     /// Null: not configured.
-    uplink: Option<()>,
+    uplink: Option<UplinkStatus>,
     bus: Option<()>,
 }
 
@@ -89,9 +90,14 @@ pub(in crate::api) async fn status(State(app): State<AppState>, uri: Uri) -> Res
         memory: Memory { rss_bytes: resident_bytes() },
         log,
         stream_clients: app.feed.clients(),
-        uplink: None,
+        uplink: uplink(&app),
         bus: None,
     })))
+}
+
+fn uplink(app: &AppState) -> Option<UplinkStatus> {
+    let figures = app.uplink.borrow().clone()?;
+    Some(figures.status(app.log.last(), app.clock.now()))
 }
 
 /// What the log holds, and may.
@@ -132,6 +138,7 @@ pub(in crate::api) async fn metrics(State(app): State<AppState>, uri: Uri) -> Re
         lamps_ok: lamps.iter().filter(|lamp| lamp.ok).count(),
         rss_bytes: resident_bytes(),
         uptime_s: uptime_s(&app),
+        uplink: uplink(&app),
     };
     match app.metrics.text(&gauges) {
         Ok(text) => Ok(([(CONTENT_TYPE, OPENMETRICS)], text).into_response()),

@@ -208,6 +208,7 @@ impl House {
             lamps,
             tokens: Arc::new(tokens),
             metrics,
+            uplink: watch::channel(None).1,
         });
         Self { log, app, figures, stop, stream, durable, _links: links }
     }

@@ -21,6 +21,7 @@ pub fn json_schema() -> Value {
             "patterns": patterns,
             "api": table(site::API, &[], "The LAN API"),
             "log": table(site::LOG, &[], "The event log"),
+            "uplink": table(site::UPLINK, &["url"], "The cloud link, an MQTT 5 broker; none unless given"),
         },
         "required": ["gateway"],
         "additionalProperties": false,

@@ -81,6 +81,56 @@ fn every_default_is_what_leaving_the_key_out_means() {
             assert_eq!(parse(&text), plain, "{section}.{} = {default}", key.name);
         }
     }
+    let uplink = |more: &str| format!("[gateway]\nid = \"g\"\n[uplink]\nurl = \"mqtts://b\"\n{more}\n");
+    for key in site::UPLINK {
+        if let Some(default) = key.default {
+            let text = uplink(&format!("{} = {default}", key.name));
+            assert_eq!(parse(&text), parse(&uplink("")), "uplink.{} = {default}", key.name);
+        }
+        let Takes::Table(inner) = key.takes else { continue };
+        for inner in inner {
+            let text = uplink(&format!("{} = {{ {} = {} }}", key.name, inner.name, inner.default.unwrap()));
+            assert_eq!(parse(&text), parse(&uplink(&format!("{} = {{}}", key.name))), "uplink.{}", inner.name);
+        }
+    }
+}
+
+#[test]
+fn the_uplinks_table_lists_exactly_the_keys_that_are_read() {
+    crate::config::reader::ASKED.take();
+    parse("[gateway]\nid = \"g\"\n[uplink]\nurl = \"mqtts://b\"\nbatch = {}\n");
+    let asked = crate::config::reader::ASKED.take();
+    let of = |table: &str| asked[table].iter().map(|key| (*key).to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(of("uplink"), site::UPLINK.iter().flat_map(names).collect());
+    let Some(Takes::Table(batch)) = site::UPLINK.iter().find(|key| key.name == "batch").map(|key| key.takes) else {
+        panic!("no table of batches")
+    };
+    assert_eq!(of("uplink.batch"), batch.iter().flat_map(names).collect());
+}
+
+#[test]
+fn every_bound_that_is_told_of_the_uplink_holds() {
+    let uplink = |more: String| try_parse(&format!("[gateway]\nid = \"g\"\n[uplink]\nurl = \"mqtts://b\"\n{more}\n"));
+    let mut held = 0;
+    let mut holds = |key: &Key, text: &dyn Fn(&str) -> String| {
+        for (within, past) in bounds(key).into_iter().flatten().flatten() {
+            assert!(uplink(text(&within)).is_ok(), "{} = {within}", key.name);
+            assert!(uplink(text(&past)).is_err(), "{} = {past}", key.name);
+            held += 1;
+        }
+    };
+    for key in site::UPLINK {
+        match key.takes {
+            Takes::Duration | Takes::Whole { .. } => holds(key, &|value| format!("{} = {value}", key.name)),
+            Takes::Table(inner) => {
+                for inner in inner {
+                    holds(inner, &|value| format!("{} = {{ {} = {value} }}", key.name, inner.name));
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(held >= 7, "{held} bounds");
 }
 
 /// Whether a value of a key can stand in one of the dialect's links.

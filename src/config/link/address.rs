@@ -15,7 +15,7 @@ pub struct Address {
     pub host: String,
     /// Default the dialect's for the scheme.
     pub port: u16,
-    /// With its slash and its query; `/` unless given, empty for `tcp` and `tls`.
+    /// With its slash and its query; `/` unless given, empty for `tcp`, `tls`, `mqtt` and `mqtts`.
     pub path: String,
 }
 
@@ -27,6 +27,8 @@ pub enum Scheme {
     Wss,
     Http,
     Https,
+    Mqtt,
+    Mqtts,
 }
 
 impl Scheme {
@@ -38,16 +40,18 @@ impl Scheme {
             Self::Wss => "wss",
             Self::Http => "http",
             Self::Https => "https",
+            Self::Mqtt => "mqtt",
+            Self::Mqtts => "mqtts",
         }
     }
 
     /// Whether what goes over it is under TLS.
     pub fn is_secure(self) -> bool {
-        matches!(self, Self::Tls | Self::Wss | Self::Https)
+        matches!(self, Self::Tls | Self::Wss | Self::Https | Self::Mqtts)
     }
 
     fn has_path(self) -> bool {
-        !matches!(self, Self::Tcp | Self::Tls)
+        !matches!(self, Self::Tcp | Self::Tls | Self::Mqtt | Self::Mqtts)
     }
 }
 
@@ -73,8 +77,18 @@ pub(in crate::config) fn expected(schemes: &[(Scheme, u16)]) -> String {
     forms.join(" or ")
 }
 
-/// Reads one address; `dialect` is who speaks these schemes.
+/// Reads one address of a link; `dialect` is who speaks these schemes.
 pub(in crate::config) fn read(item: &Item<'_>, schemes: &[(Scheme, u16)], dialect: &str) -> Option<Address> {
+    read_for(item, schemes, &format!("dialect {dialect} speaks"), "user and secret")
+}
+
+/// The same for whoever `speaks` these schemes, with the account under the keys named.
+pub(in crate::config) fn read_for(
+    item: &Item<'_>,
+    schemes: &[(Scheme, u16)],
+    speaks: &str,
+    account: &str,
+) -> Option<Address> {
     let expected = expected(schemes);
     let fault = |expected: String, found: String| {
         item.fault(Problem::Value { expected, found, nearest: None });
@@ -86,7 +100,7 @@ pub(in crate::config) fn read(item: &Item<'_>, schemes: &[(Scheme, u16)], dialec
     };
     if text.contains('@') {
         return fault(
-            format!("{expected}, the account under user and secret"),
+            format!("{expected}, the account under {account}"),
             "an address with an account in it".into(),
         );
     }
@@ -95,8 +109,8 @@ pub(in crate::config) fn read(item: &Item<'_>, schemes: &[(Scheme, u16)], dialec
         return None;
     };
     let Some((scheme, standard)) = schemes.iter().find(|(scheme, _)| scheme.as_str() == word).copied() else {
-        if matches!(word, "tcp" | "tls" | "ws" | "wss" | "http" | "https") {
-            return fault(format!("{expected}, as dialect {dialect} speaks"), format!("{word:?}"));
+        if matches!(word, "tcp" | "tls" | "ws" | "wss" | "http" | "https" | "mqtt" | "mqtts") {
+            return fault(format!("{expected}, as {speaks}"), format!("{word:?}"));
         }
         item.expected(expected);
         return None;

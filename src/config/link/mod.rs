@@ -13,6 +13,7 @@ mod nexuscube;
 mod olssoo;
 mod openvox;
 
+pub(in crate::config) use address::read_for as read_address;
 pub use address::{Address, Scheme};
 pub use ami::{AgentNames, AmiLink, AmiServices, Login};
 pub use centrex::{CentrexApi, CentrexForm, CentrexJson, CentrexLink, HistoryDates, HistorySeconds, Oam};
@@ -196,7 +197,7 @@ pub(super) fn read(section: Section<'_>) -> Option<Link> {
     let deadline = section.item("deadline").map_or(Some(DEADLINE_DEFAULT), |item| item.duration(DEADLINE));
     let has_tls =
         kind.tls_elsewhere || addresses.as_ref().is_none_or(|all| all.iter().any(|address| address.scheme.is_secure()));
-    let tls = tls(&section, has_tls);
+    let tls = read_tls(&section, has_tls, "none of the addresses is tls://, wss:// or https://");
     let native = native(&section);
     let places = Places { addresses: addresses.as_deref().unwrap_or_default(), listen: listen.unwrap_or_default() };
     let dialect = (kind.read)(&section, &places);
@@ -278,7 +279,8 @@ fn addresses(section: &Section<'_>, kind: &Kind, listens: bool) -> Option<Vec<Ad
     (addresses.len() == items.len()).then_some(addresses)
 }
 
-fn tls(section: &Section<'_>, has_tls_address: bool) -> Option<TlsSettings> {
+/// `tls_` keys; `but` says why they cannot count where there is no address they could count for.
+pub(in crate::config) fn read_tls(section: &Section<'_>, has_tls_address: bool, but: &str) -> Option<TlsSettings> {
     const KEYS: [&str; 4] = ["tls_ca_file", "tls_server_name", "tls_client_cert_file", "tls_client_key_file"];
     let [_, _, cert, key] = KEYS.map(|name| section.has(name));
     if cert && !key {
@@ -288,7 +290,7 @@ fn tls(section: &Section<'_>, has_tls_address: bool) -> Option<TlsSettings> {
         section.missing("tls_client_cert_file", "the certificate of tls_client_key_file");
     }
     if !has_tls_address && KEYS.iter().any(|name| section.has(name)) {
-        let what = "tls_ keys are given, but none of the addresses is tls://, wss:// or https://".to_owned();
+        let what = format!("tls_ keys are given, but {but}");
         section.fault(Problem::Conflict { what });
     }
     let file = |name| section.item(name).map_or(Some(None), |item| item.readable_file().map(Some));

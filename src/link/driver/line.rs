@@ -84,7 +84,7 @@ pub(super) async fn open(
 pub(super) fn transport(address: &Address) -> Transport {
     use crate::config::Scheme;
     match address.scheme {
-        Scheme::Tcp | Scheme::Tls => Transport::Stream,
+        Scheme::Tcp | Scheme::Tls | Scheme::Mqtt | Scheme::Mqtts => Transport::Stream,
         Scheme::Ws | Scheme::Wss => Transport::WebSocket,
         Scheme::Http | Scheme::Https => Transport::Listener,
     }

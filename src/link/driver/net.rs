@@ -1,4 +1,4 @@
-//! TCP and TLS to a PBX.
+//! TCP and TLS to a PBX, or to whoever else is called over the network.
 //!
 //! TLS is rustls on ring. Without a CA file the system's roots count; a PBX with a certificate of its own needs its CA
 //! (or the certificate itself) in `tls_ca_file`. Nothing is accepted unverified.
@@ -23,20 +23,25 @@ use crate::link::Down;
 
 /// Certificates are read at each attempt, so that a renewed one counts without a restart.
 pub fn connector(tls: TlsSettings) -> Connect {
+    connector_to("the PBX", tls)
+}
+
+/// The same to another `peer`, as messages call it.
+pub fn connector_to(peer: &'static str, tls: TlsSettings) -> Connect {
     let tls = Arc::new(tls);
     Arc::new(move |address| {
         let (address, tls) = (address.clone(), Arc::clone(&tls));
-        Box::pin(async move { connect(&address, &tls).await })
+        Box::pin(async move { connect(peer, &address, &tls).await })
     })
 }
 
-async fn connect(address: &Address, site: &TlsSettings) -> Result<Box<dyn Stream>, Down> {
+async fn connect(peer: &str, address: &Address, site: &TlsSettings) -> Result<Box<dyn Stream>, Down> {
     let Address { host, port, .. } = address;
     let unreachable = |found: String| Down::Unreachable { found };
     let mut late = pin!(sleep(LINK_CONNECT_TIMEOUT));
     let seconds = LINK_CONNECT_TIMEOUT.as_secs();
     let tcp = tokio::select! {
-        tcp = TcpStream::connect((host.as_str(), *port)) => tcp.map_err(|error| unreachable(no_connection(&error)))?,
+        tcp = TcpStream::connect((host.as_str(), *port)) => tcp.map_err(|error| unreachable(no_connection(peer, &error)))?,
         () = &mut late => {
             return Err(unreachable(format!(
                 "no answer within {seconds} s; check the address, and that no firewall drops what is for port {port}"
@@ -57,10 +62,10 @@ async fn connect(address: &Address, site: &TlsSettings) -> Result<Box<dyn Stream
     tokio::select! {
         tls = TlsConnector::from(Arc::new(config)).connect(name, tcp) => match tls {
             Ok(tls) => Ok(Box::new(tls)),
-            Err(error) => Err(refused(no_handshake(&error))),
+            Err(error) => Err(refused(no_handshake(peer, &error))),
         },
         () = &mut late => Err(refused(format!(
-            "connected, but the handshake had no end within {seconds} s; check that {port} is the PBX's TLS port"
+            "connected, but the handshake had no end within {seconds} s; check that {port} is {peer}'s TLS port"
         ))),
     }
 }
@@ -70,56 +75,58 @@ pub(super) fn broken(doing: &str, error: &io::Error) -> Down {
     match tls_fault(error) {
         // Since TLS 1.3 a client hears only afterwards that its certificate was not taken.
         Some(fault @ rustls::Error::AlertReceived(_)) => {
-            Down::Unreachable { found: format!("TLS: {}", explain(fault)) }
+            Down::Unreachable { found: format!("TLS: {}", explain("the PBX", fault)) }
         }
         _ => Down::Closed { said: Some(format!("{doing} failed: {error}")) },
     }
 }
 
-fn no_connection(error: &io::Error) -> String {
+fn no_connection(peer: &str, error: &io::Error) -> String {
     let advice = match error.kind() {
-        io::ErrorKind::ConnectionRefused => "; nothing listens there, check the address and that the PBX runs",
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "; check the address and the network",
-        _ => "",
+        io::ErrorKind::ConnectionRefused => {
+            format!("; nothing listens there, check the address and that {peer} runs")
+        }
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            "; check the address and the network".to_owned()
+        }
+        _ => String::new(),
     };
     format!("{error}{advice}")
 }
 
-fn no_handshake(error: &io::Error) -> String {
+fn no_handshake(peer: &str, error: &io::Error) -> String {
     match tls_fault(error) {
-        Some(fault) => explain(fault),
+        Some(fault) => explain(peer, fault),
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
-            "the peer hung up in the handshake; check that this is the PBX's TLS port".to_owned()
+            format!("the peer hung up in the handshake; check that this is {peer}'s TLS port")
         }
         None => format!("handshake failed: {error}"),
     }
 }
 
-fn tls_fault(error: &io::Error) -> Option<&rustls::Error> {
+pub(crate) fn tls_fault(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
 /// What was expected, what was found, and the key to look at.
-fn explain(fault: &rustls::Error) -> String {
+pub(crate) fn explain(peer: &str, fault: &rustls::Error) -> String {
     use rustls::AlertDescription as Alert;
     use rustls::CertificateError as Bad;
     match fault {
-        rustls::Error::InvalidMessage(_) => {
-            "expected a TLS handshake, found bytes that are none; check that this is the PBX's TLS port, or use tcp://"
-                .to_owned()
-        }
+        rustls::Error::InvalidMessage(_) => format!(
+            "expected a TLS handshake, found bytes that are none; check that this is {peer}'s TLS port, or use tcp://"
+        ),
         rustls::Error::InvalidCertificate(bad) => match bad {
             // A second authority of the same name shows as a bad signature.
-            Bad::UnknownIssuer | Bad::BadSignature => {
-                "the PBX's certificate is from no authority this link trusts; set `tls_ca_file` to the authority's, or \
-                 to the PBX's own certificate"
-                    .to_owned()
-            }
+            Bad::UnknownIssuer | Bad::BadSignature => format!(
+                "{peer}'s certificate is from no authority this link trusts; set `tls_ca_file` to the authority's, or \
+                 to {peer}'s own certificate"
+            ),
             Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
                 format!("{fault}; set `tls_server_name` to a name the certificate has")
             }
             Bad::Expired | Bad::ExpiredContext { .. } => {
-                format!("{fault}; renew it on the PBX, or set this box's clock")
+                format!("{fault}; renew it on {peer}, or set this box's clock")
             }
             Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
                 format!("{fault}; set this box's clock")
@@ -127,11 +134,11 @@ fn explain(fault: &rustls::Error) -> String {
             _ => fault.to_string(),
         },
         rustls::Error::AlertReceived(Alert::CertificateRequired) => {
-            "the PBX wants a certificate of ours; set `tls_client_cert_file` and `tls_client_key_file`".to_owned()
+            format!("{peer} wants a certificate of ours; set `tls_client_cert_file` and `tls_client_key_file`")
         }
         rustls::Error::AlertReceived(
             Alert::UnknownCA | Alert::BadCertificate | Alert::CertificateUnknown | Alert::CertificateExpired,
-        ) => format!("the PBX does not take our certificate ({fault}); check `tls_client_cert_file`"),
+        ) => format!("{peer} does not take our certificate ({fault}); check `tls_client_cert_file`"),
         _ => format!("handshake failed: {fault}"),
     }
 }

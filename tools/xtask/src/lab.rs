@@ -1,12 +1,22 @@
-//! The Asterisk lab by hand: build, start, look, stop.
+//! The labs by hand: Asterisk built, started, looked at, stopped; Mosquitto fetched.
 
 use anyhow::{Context, Result};
 use asterisk_lab::{AMI_PORT, AMI_SECRET, AMI_TLS_PORT, AMI_USER, Asterisk, Root, SIP_PORT};
+use mosquitto_lab::Program;
 
 use crate::{host, step};
 
 pub(crate) fn ensure() -> Result<Root> {
     Root::ensure(&step)
+}
+
+pub(crate) fn ensure_broker() -> Result<Program> {
+    Program::ensure(&step)
+}
+
+pub(crate) fn broker() -> Result<()> {
+    println!("{} is ready for the tests", ensure_broker()?.version()?);
+    Ok(())
 }
 
 pub(crate) fn build() -> Result<()> {

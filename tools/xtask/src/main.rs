@@ -16,7 +16,7 @@ cargo xtask COMMAND
 
   check         what every change needs: formatting, clippy without warnings, all tests that need no lab, tidy
   test          everything: installs or names what is missing, then all tests, then the scenarios on a real
-                Asterisk; the last line says `N passed, N failed, N skipped`
+                Mosquitto and a real Asterisk; the last line says `N passed, N failed, N skipped`
   sim [SEEDS]   the virtual office under faults, so many seeds (500 unless said), an hour of its time each; minutes to hours
   month [SEEDS] a month of one office in virtual time under faults, with flat memory, so many seeds (1000 unless said);
                 a few seconds each on one core, and as many at once as there are cores
@@ -26,6 +26,7 @@ cargo xtask COMMAND
   lab build     builds the Asterisk root, once, into the cache (about a minute, 100 MB of packages)
   lab start     starts that Asterisk on this machine's loopback and leaves it running, to try things by hand
   lab stop      ends it
+  lab broker    fetches Mosquitto into the cache, once, where the host has none (about 1 MB of packages)
   lab console COMMAND…    one Asterisk console command: cargo xtask lab console core show channels
   help          this text
 
@@ -34,9 +35,10 @@ A first look:
   cargo xtask test                  before a change is handed on; minutes
   cargo test --lib state::          one module while working on it
   cargo test --test e2e -- hold     the scenarios whose name holds `hold` (the Asterisk root must be built)
+  cargo test --test uplink          the uplink beside a real Mosquitto (`lab broker` puts it there)
 
 Environment:
-  LAMPLIGHTER_CACHE   where the Asterisk root is kept; else XDG_CACHE_HOME/lamplighter, else ~/.cache/lamplighter
+  LAMPLIGHTER_CACHE   where the Asterisk root and Mosquitto are kept; else XDG_CACHE_HOME/lamplighter, else ~/.cache/lamplighter
   CARGO_TARGET_DIR    as for cargo";
 
 fn main() -> ExitCode {
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         ["bench", what] => bench(what),
         ["lab", "build"] => lab::build().map(|()| true),
         ["lab", "start"] => lab::start().map(|()| true),
+        ["lab", "broker"] => lab::broker().map(|()| true),
         ["lab", "stop"] => lab::stop().map(|()| true),
         ["lab", "console", command @ ..] if !command.is_empty() => lab::console(&command.join(" ")).map(|()| true),
         ["help" | "-h" | "--help"] => {
@@ -87,7 +90,8 @@ fn check() -> Result<bool> {
     step("clippy");
     let clippy = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
     succeed(cargo(&clippy), "mend what clippy names above")?;
-    let scenarios = ["clippy", "--test", "e2e", "--quiet", "--", "-D", "warnings"]; // no part of `--all-targets`
+    // No part of `--all-targets`.
+    let scenarios = ["clippy", "--test", "e2e", "--test", "uplink", "--quiet", "--", "-D", "warnings"];
     succeed(cargo(&scenarios), "mend what clippy names above")?;
     step("tests and tidy, without the lab");
     let count = tests::run(&["test", "--workspace", "--no-fail-fast"])?;

@@ -40,24 +40,32 @@ pub(crate) fn everything() -> Result<bool> {
     step("workspace tests and tidy");
     let mut sum = run(&["test", "--workspace", "--no-fail-fast"])?;
 
+    step("the uplink to a real Mosquitto");
+    let broker = lab::ensure_broker();
+    let without_broker = scenarios("uplink", "of the uplink to a real Mosquitto", broker.map(drop), &mut sum)?;
     step("scenarios on a real Asterisk");
-    let lab = fit.and_then(|()| lab::ensure());
-    let unmet = match lab {
-        Ok(_) => {
-            sum.add(run(&["test", "--test", "e2e"])?);
-            None
-        }
-        Err(error) => {
-            let skipped = listed("e2e")?;
-            sum.skipped += skipped;
-            Some(format!("SKIPPED: {skipped} scenarios on a real Asterisk did not run: {error:#}"))
-        }
-    };
-    if let Some(unmet) = unmet {
+    let asterisk = fit.and_then(|()| lab::ensure());
+    let without_asterisk = scenarios("e2e", "on a real Asterisk", asterisk.map(drop), &mut sum)?;
+    for unmet in [without_broker, without_asterisk].into_iter().flatten() {
         eprintln!("\n{unmet}\n");
     }
     println!("{sum}");
     Ok(sum.failed == 0)
+}
+
+/// Scenarios that need something real: run where it is there, else counted as skipped, and said.
+fn scenarios(target: &str, kind: &str, there: Result<()>, sum: &mut Count) -> Result<Option<String>> {
+    match there {
+        Ok(()) => {
+            sum.add(run(&["test", "--test", target])?);
+            Ok(None)
+        }
+        Err(error) => {
+            let skipped = listed(target)?;
+            sum.skipped += skipped;
+            Ok(Some(format!("SKIPPED: {skipped} scenarios {kind} did not run: {error:#}")))
+        }
+    }
 }
 
 /// Runs cargo's tests; a run that breaks before its runner can count is one failure.
