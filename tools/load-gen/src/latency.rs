@@ -16,13 +16,14 @@ use lamplighter::event::LampState;
 use lamplighter::lamp::VirtualBoard;
 use lamplighter::run::{Gateway, World};
 
+use crate::arguments::Arguments;
 use crate::pbx::Pbx;
 use crate::table::{Table, percentile};
 
 const SECONDS: u32 = 10;
 const PER_SECOND: u32 = 1000;
 
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(_: &Arguments) -> Result<()> {
     let mut trips = round_trips()?;
     let mut lamps = lamps()?;
     println!("{} lamp changes among {} events/s\n", lamps.len(), PER_SECOND);
