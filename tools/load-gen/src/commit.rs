@@ -288,7 +288,13 @@ async fn offer(
 // ---- wear ------------------------------------------------------------------------------------------------------------
 
 fn wear(folder: &Path, groups: &BTreeMap<u64, usize>, small: bool) -> Result<()> {
-    println!("\nFlash wear at a steady {QUIET} events/s, from the bytes that committing {EPOCHS_WORN} epochs writes\n");
+    let wanted = if small { LOG_EPOCH_BYTES_MAX / 4 } else { EPOCHS_WORN * LOG_EPOCH_BYTES_MAX };
+    println!(
+        "\nFlash wear at a steady {QUIET} events/s, from what committing {:.1} MiB of data in its groups writes; an epoch \
+         holds {} MiB\n",
+        wanted as f64 / f64::from(1 << 20),
+        LOG_EPOCH_BYTES_MAX >> 20
+    );
     let mut known: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
     let mut table = Table::new(&[
         "commit interval",
@@ -303,7 +309,7 @@ fn wear(folder: &Path, groups: &BTreeMap<u64, usize>, small: bool) -> Result<()>
         let (log, raw) = match known.get(events) {
             Some(known) => *known,
             None => {
-                let worn = worn(folder, *events, small)?;
+                let worn = worn(folder, *events, wanted)?;
                 known.insert(*events, worn);
                 worn
             }
@@ -324,11 +330,10 @@ fn wear(folder: &Path, groups: &BTreeMap<u64, usize>, small: bool) -> Result<()>
 }
 
 /// Bytes written for one of data, by the store and by a plain file.
-fn worn(folder: &Path, group: usize, small: bool) -> Result<(f64, f64)> {
+fn worn(folder: &Path, group: usize, wanted: u64) -> Result<(f64, f64)> {
     let clock = Clock::system();
     let log = folder.join("worn");
     let mut store = Store::open(&log)?;
-    let wanted = if small { LOG_EPOCH_BYTES_MAX / 4 } else { EPOCHS_WORN * LOG_EPOCH_BYTES_MAX };
     let written = Process::me().written_bytes()?;
     let begun = clock.now();
     let (mut seq, mut bytes, mut groups) = (0, 0, Vec::new());

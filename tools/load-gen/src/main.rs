@@ -32,7 +32,7 @@ usage: load-gen WHAT [--small] [--in FOLDER] …
   latency          PBX write to lamp level at 1,000 events/s, beside a socket's round trip
   store            the log's store alone, beside append + fdatasync
   commit           the log by commit interval: durable events/s, delay, bytes written, flash wear a day
-  reopen [EVENTS…] crash starts on long logs (1 and 5 million events: 5 GB of disk): time, memory, disk; --keep leaves the
+  reopen [EVENTS…] crash starts on long logs (1 and 5 million events: 7 GB of disk): time, memory, disk; --keep leaves the
                    logs for the next run
   drain [EVENTS]   a backlog (200,000 events) to a real Mosquitto, beside one plain publisher; the live stream meanwhile
   fanout           the API's stream to 200 and 1,000 clients, beside Mosquitto QoS 0

@@ -25,7 +25,7 @@ const EVENTS: [usize; 2] = [1_000_000, 5_000_000];
 const EVENTS_SMALL: [usize; 2] = [20_000, 100_000];
 const STARTS: usize = 3;
 /// Of the disk for a byte of an event, at most: what the log is held to, and more.
-const ROOM: f64 = 2.6;
+const ROOM: f64 = 3.4;
 /// Until what a start needed for a moment is given back.
 const SETTLE: Duration = Duration::from_secs(1);
 

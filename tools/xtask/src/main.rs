@@ -23,7 +23,8 @@ cargo xtask COMMAND
   days [SEEDS]  a day of each dialect in virtual time under faults, so many seeds (20 unless said); half a minute each
   fuzz [SECONDS] [NAME…]  every fuzz target of that name, seeded from the corpus, a minute each unless said
   bench [WHAT…] figures beside yardsticks: parse, gateway, latency, store, commit, reopen, drain, fanout, or all (some ten
-                minutes); builds a release first; `bench reopen` wants 5 GB of disk, `bench help` says more
+                minutes); builds a release first. `--small` for a quick look, `--in FOLDER` for the disk in question;
+                `reopen` wants 7 GB there, `drain` and `fanout` a Mosquitto, fetched where the host has none
   lab build     builds the Asterisk root, once, into the cache (about a minute, 100 MB of packages)
   lab start     starts that Asterisk on this machine's loopback and leaves it running, to try things by hand
   lab stop      ends it
