@@ -121,15 +121,21 @@ fn measure(storm: &Storm) -> Result<Figures> {
     let gateway = Gateway::start(&folder, &token)?;
     let open_s = gateway.open.as_secs_f64();
     let mut socket = pbx.logged_in()?;
-    gateway.wait(|it| it.get("/readyz").map(|_| true).or(Ok(false)))?;
+    // A storm in the middle of its first questions is another measurement.
+    gateway.wait(|it| {
+        let link = it.get("/api/v1/links/storm")?;
+        Ok(link["state"] == "up" && link["stale"] == false)
+    })?;
     let rest_mib = gateway.process().proportional_mib()?;
     let before = gateway.last_seq()?;
     let cpu_before = gateway.process().cpu_s()?;
     let messages_before = heard(&gateway)?;
 
     let begun = clock.now();
-    for _ in 0..COPIES {
-        socket.write_all(&storm.bytes)?;
+    for part in (0..COPIES).flat_map(|_| storm.parts()) {
+        if let Err(error) = socket.write_all(part) {
+            anyhow::bail!("{error}; its link says {}", gateway.text("/api/v1/links/storm")?);
+        }
     }
     let wanted = messages_before + (storm.messages * COPIES) as u64;
     gateway.wait(|it| Ok(heard(it)? >= wanted))?;

@@ -17,7 +17,7 @@ use lamplighter::lamp::VirtualBoard;
 use lamplighter::run::{Gateway, World};
 
 use crate::arguments::Arguments;
-use crate::pbx::Pbx;
+use crate::pbx::{Line, Pbx};
 use crate::table::{Table, percentile};
 
 const SECONDS: u32 = 10;
@@ -113,7 +113,7 @@ fn lamps() -> Result<Vec<f64>> {
 }
 
 /// Paced by the wall, so that one late event does not delay the rest.
-fn load(mut socket: TcpStream, sent: &Mutex<Vec<Instant>>) -> Result<()> {
+fn load(mut socket: Line, sent: &Mutex<Vec<Instant>>) -> Result<()> {
     let clock = Clock::system();
     let begun = clock.now();
     for event in 0..SECONDS * PER_SECOND {

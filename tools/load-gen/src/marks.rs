@@ -3,7 +3,7 @@
 //! A mark is `"Mark":"N"` somewhere in what a listener reads, so the API's stream and a broker's messages are read alike.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -16,6 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::house::Gateway;
 use crate::mqtt;
+use crate::pbx::Line;
 
 const NEEDLE: &[u8] = b"\"Mark\":\"";
 const READ_BYTES: usize = 64 * 1024;
@@ -93,19 +94,25 @@ impl Marks {
     }
 }
 
-/// A mark as a PBX says it; the log has it as a native event of some 400 bytes.
+/// A mark as a PBX says it; a client reads it as an event of some 500 bytes.
 pub(crate) fn ami(mark: usize) -> Vec<u8> {
-    format!(
-        "Event: UserEvent\r\nPrivilege: user,all\r\nUserEvent: Mark\r\nMark: {mark}\r\nFiller: {:x<100}\r\n\r\n",
-        ""
-    )
-    .into_bytes()
+    filled(mark, 100)
+}
+
+/// The same, three times as long.
+pub(crate) fn long_ami(mark: usize) -> Vec<u8> {
+    filled(mark, 1100)
+}
+
+fn filled(mark: usize, filler: usize) -> Vec<u8> {
+    let head = "Event: UserEvent\r\nPrivilege: user,all\r\nUserEvent: Mark\r\n";
+    format!("{head}Mark: {mark}\r\nFiller: {:x<filler$}\r\n\r\n", "").into_bytes()
 }
 
 /// Writes marks at a steady pace, by the wall, until it is stopped or they are used up.
 pub(crate) fn speak(
     marks: Arc<Marks>,
-    mut socket: TcpStream,
+    mut socket: Line,
     per_second: u32,
     bytes: impl Fn(usize) -> Vec<u8> + Send + 'static,
 ) -> thread::JoinHandle<Result<()>> {
