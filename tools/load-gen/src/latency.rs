@@ -16,13 +16,14 @@ use lamplighter::event::LampState;
 use lamplighter::lamp::VirtualBoard;
 use lamplighter::run::{Gateway, World};
 
-use crate::pbx::Pbx;
+use crate::arguments::Arguments;
+use crate::pbx::{Line, Pbx};
 use crate::table::{Table, percentile};
 
 const SECONDS: u32 = 10;
 const PER_SECOND: u32 = 1000;
 
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(_: &Arguments) -> Result<()> {
     let mut trips = round_trips()?;
     let mut lamps = lamps()?;
     println!("{} lamp changes among {} events/s\n", lamps.len(), PER_SECOND);
@@ -112,7 +113,7 @@ fn lamps() -> Result<Vec<f64>> {
 }
 
 /// Paced by the wall, so that one late event does not delay the rest.
-fn load(mut socket: TcpStream, sent: &Mutex<Vec<Instant>>) -> Result<()> {
+fn load(mut socket: Line, sent: &Mutex<Vec<Instant>>) -> Result<()> {
     let clock = Clock::system();
     let begun = clock.now();
     for event in 0..SECONDS * PER_SECOND {

@@ -18,6 +18,7 @@ use lamplighter::link::ami::model::{Model, ModelSettings};
 use lamplighter::link::known::Known;
 use memchr::{memchr, memmem};
 
+use crate::arguments::Arguments;
 use crate::storm::Storm;
 use crate::table::{Table, median};
 
@@ -27,7 +28,7 @@ const COPIES: usize = 8;
 /// Reads to the end and says how much it found.
 type Reader = fn(TcpStream) -> Result<u64>;
 
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(_: &Arguments) -> Result<()> {
     let storm = Storm::read()?;
     let messages = storm.messages * COPIES;
     println!(

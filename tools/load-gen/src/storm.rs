@@ -5,6 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+const PART_BYTES: usize = 64 * 1024;
+
 /// The messages after the login, so that it can be sent any number of times on one connection.
 pub(crate) struct Storm {
     pub(crate) bytes: Vec<u8>,
@@ -26,6 +28,18 @@ impl Storm {
         }
         let messages = memchr::memmem::find_iter(&bytes, b"\r\n\r\n").count();
         Ok(Self { bytes, messages })
+    }
+
+    /// Whole messages, a write's worth at a time, so that a PBX's answers find their way between them.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.bytes.as_slice();
+        std::iter::from_fn(move || {
+            let least = PART_BYTES.min(rest.len());
+            let end = find(&rest[least..], b"\r\n\r\n").map_or(rest.len(), |at| least + at + 4);
+            let (part, behind) = rest.split_at(end);
+            rest = behind;
+            Some(part).filter(|part| !part.is_empty())
+        })
     }
 }
 

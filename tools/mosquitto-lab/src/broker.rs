@@ -168,6 +168,11 @@ impl Mosquitto {
         self.running.as_ref().is_some_and(|running| running.said.wait(within, |line| line.contains(word)))
     }
 
+    /// For what the kernel tells of it; `None` while it does not run.
+    pub fn pid(&self) -> Option<u32> {
+        self.running.as_ref().map(|running| running.child.id())
+    }
+
     /// What it said since its start.
     pub fn said(&self) -> Vec<String> {
         self.running.as_ref().map(|running| running.said.lines()).unwrap_or_default()

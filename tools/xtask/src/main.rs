@@ -27,7 +27,9 @@ cargo xtask COMMAND
   crash [--rounds N] [--power-cuts N] [--seed S] [--careless FILE] [--debug]
                 the real gateway under load, ended by kill -9 (1000 rounds unless said) and by power cuts (100): nothing
                 acknowledged is lost; half an hour; the table goes to stdout and to target/crash
-  bench [WHAT]  figures beside yardsticks: parse, gateway, latency, store, commit, or all; builds a release first
+  bench [WHAT…] figures beside yardsticks: parse, gateway, latency, store, commit, reopen, drain, fanout, or all (some ten
+                minutes); builds a release first. `--small` for a quick look, `--in FOLDER` for the disk in question;
+                `reopen` wants 7 GB there, `drain` and `fanout` a Mosquitto, fetched where the host has none
   lab build     builds the Asterisk root, once, into the cache (about a minute, 100 MB of packages)
   lab start     starts that Asterisk on this machine's loopback and leaves it running, to try things by hand
   lab stop      ends it
@@ -65,8 +67,8 @@ fn main() -> ExitCode {
         ["fuzz"] => fuzz::everything("60", &[]),
         ["fuzz", seconds, names @ ..] => fuzz::everything(seconds, names),
         ["crash", options @ ..] => crash(options),
-        ["bench"] => bench("all"),
-        ["bench", what] => bench(what),
+        ["bench"] => bench(&["all"]),
+        ["bench", what @ ..] => bench(what),
         ["lab", "build"] => lab::build().map(|()| true),
         ["lab", "start"] => lab::start().map(|()| true),
         ["lab", "broker"] => lab::broker().map(|()| true),
@@ -156,12 +158,12 @@ fn campaign(test: &str, variable: &str, rounds: &str) -> Result<bool> {
     Ok(true)
 }
 
-fn bench(what: &str) -> Result<bool> {
+fn bench(what: &[&str]) -> Result<bool> {
     step("release build");
     succeed(cargo(&["build", "--release", "--workspace"]), "mend what cargo names above")?;
     step("benchmarks");
-    let run = ["run", "--release", "--quiet", "--package", "load-gen", "--", what];
-    succeed(cargo(&run), "load-gen says what it needs")?;
+    let run = ["run", "--release", "--quiet", "--package", "load-gen", "--"];
+    succeed(cargo(&[&run, what].concat()), "load-gen says what it needs")?;
     Ok(true)
 }
 
