@@ -29,6 +29,7 @@ struct Report {
     failed: Vec<String>,
 }
 
+#[allow(clippy::disallowed_methods, reason = "how long it took is for people to read")]
 pub(crate) fn months(seeds: &str) -> Result<bool> {
     let Ok(seeds) = seeds.parse::<u64>() else { bail!("month: expected a number of seeds, found `{seeds}`") };
     step("building the simulation for a campaign");
