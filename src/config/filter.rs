@@ -1,64 +1,45 @@
 //! `types` and `links`: which events somebody is sent, as the API's filters say it.
 
-use super::fault::Problem;
-use super::reader::Section;
+use super::reader::{Item, Section};
 use crate::event::LinkId;
+use crate::event::filter::{EventFilter, TypeFilter};
 use crate::limits::API_FILTERS_MAX;
 
-/// Any of the types, and any of the links; an empty list takes all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// `call.held`, or a family with its dot: `call.`.
-    pub types: Vec<String>,
-    /// A link's events; the box's own belong to none.
-    pub links: Vec<LinkId>,
-}
-
-impl Filter {
-    pub fn wants(&self, kind: &str, link: Option<&LinkId>) -> bool {
-        let of_type = |wanted: &String| if wanted.ends_with('.') { kind.starts_with(wanted) } else { kind == wanted };
-        (self.types.is_empty() || self.types.iter().any(of_type))
-            && (self.links.is_empty() || link.is_some_and(|link| self.links.contains(link)))
-    }
-}
-
-/// Both lists; left out, they take everything.
-pub(super) fn read(section: &Section<'_>) -> Option<Filter> {
-    let types = list(section, "types", "a type as \"call.held\", or a family with its dot as \"call.\"", is_type);
-    let links = list(section, "links", "the name of a link", super::is_name);
-    Some(Filter { types: types?, links: links?.iter().map(LinkId::new).collect() })
-}
-
-fn list(section: &Section<'_>, key: &'static str, expected: &str, fits: impl Fn(&str) -> bool) -> Option<Vec<String>> {
-    let Some(item) = section.item(key) else { return Some(Vec::new()) };
-    let items = item.list_of(key, API_FILTERS_MAX)?;
-    let mut found: Vec<String> = Vec::new();
-    for item in &items {
-        let Some(text) = item.parsed(expected, |text| fits(text).then(|| text.to_owned())) else { continue };
-        if found.contains(&text) {
-            item.fault(Problem::Conflict { what: format!("names {text:?} twice") });
+/// Both lists; left out, they take everything. `known_links` are those that the file has.
+pub(super) fn read(section: &Section<'_>, known_links: &[&str]) -> Option<EventFilter> {
+    let types = list(section, "types", "types of events", |item| {
+        let parsed = item.str().map(TypeFilter::parse);
+        if let Some(Err(expected)) = &parsed {
+            item.expected(expected.as_str());
+        } else if parsed.is_none() {
+            item.expected("a type of events");
         }
-        found.push(text);
-    }
-    (found.len() == items.len()).then_some(found)
+        parsed?.ok()
+    });
+    let links = list(section, "links", "links", |item| link(item, known_links));
+    Some(EventFilter { types: types?, links: links? })
 }
 
-fn is_type(text: &str) -> bool {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_');
-    text.contains('.') && !text.starts_with('.') && text.chars().all(fits)
+fn link(item: &Item<'_>, known: &[&str]) -> Option<LinkId> {
+    let found = item.str().filter(|name| known.contains(name));
+    if found.is_none() {
+        let nearest = super::fault::nearest(item.str().unwrap_or_default(), known.iter().copied());
+        let expected = match known {
+            [] => "a link that is configured (there is none)".to_owned(),
+            _ => format!("a link that is configured ({})", known.join(", ")),
+        };
+        item.expected_near(expected, nearest);
+    }
+    found.map(LinkId::new)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_family_takes_its_types_and_a_link_only_its_own_events() {
-        let filter = Filter { types: vec!["call.".into(), "link.up".into()], links: vec!["a".into()] };
-        let link = LinkId::new("a");
-        assert!(filter.wants("call.held", Some(&link)) && filter.wants("link.up", Some(&link)));
-        assert!(!filter.wants("callback.made", Some(&link)) && !filter.wants("link.upper", Some(&link)));
-        assert!(!filter.wants("call.held", Some(&"b".into())) && !filter.wants("call.held", None));
-        assert!(Filter::default().wants("log.lost", None));
-    }
+fn list<'d, T>(
+    section: &Section<'d>,
+    key: &'static str,
+    of: &str,
+    read: impl Fn(&Item<'d>) -> Option<T>,
+) -> Option<Vec<T>> {
+    let Some(item) = section.item(key) else { return Some(Vec::new()) };
+    let read: Vec<Option<T>> = item.list_of(of, API_FILTERS_MAX)?.iter().map(read).collect();
+    read.into_iter().collect()
 }

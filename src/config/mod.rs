@@ -27,7 +27,6 @@ mod webhook;
 
 pub use fault::{Fault, Problem};
 pub use file::load;
-pub use filter::Filter;
 pub use follow::{Follow, FollowLinks};
 pub use link::{
     Account, ActionForm, Address, AgentNames, AmiLink, AmiServices, ClientCert, ControlApi, Dialect, Link, Login,
@@ -177,10 +176,11 @@ fn config<'d>(doc: &'d Document<'d>, table: &'d DeTable<'d>) -> Option<Config> {
     let patterns = root.section("patterns").map(|section| pattern::read(&section)).unwrap_or_default();
     let api = api(&root);
     let log = log(&root);
-    let webhooks = webhook::read_all(&root, &configured_links(&root));
+    let known = configured_links(&root);
+    let webhooks = webhook::read_all(&root, &known);
     let uplink = root.item("uplink").map_or(Some(None), |item| {
         let section = item.section()?;
-        let uplink = uplink::read(&section, gateway.as_ref().map(|gateway| &gateway.id));
+        let uplink = uplink::read(&section, gateway.as_ref().map(|gateway| &gateway.id), &known);
         section.finish();
         uplink.map(Some)
     });

@@ -6,10 +6,11 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::fault::Problem;
-use super::filter::{self, Filter};
+use super::filter;
 use super::link::{Address, Scheme, TlsSettings, read_address, read_tls};
 use super::reader::{Item, Section};
 use crate::event::GatewayId;
+use crate::event::filter::EventFilter;
 use crate::limits::{UPLINK_BATCH_ENTRIES_MAX, UPLINK_IN_FLIGHT_MAX};
 use crate::secret::Secret;
 
@@ -32,7 +33,7 @@ pub struct Uplink {
     pub batch: Option<Batch>,
     /// Unacknowledged messages at most. Default 64.
     pub in_flight: u16,
-    pub filter: Filter,
+    pub filter: EventFilter,
     /// Whether topics call services. Default true.
     pub services: bool,
     /// Whether they may call `raw`. Default false.
@@ -68,7 +69,7 @@ const CLIENT_ID_CHARS: RangeInclusive<usize> = 1..=128;
 const PREFIX_CHARS_MAX: usize = 128;
 const PREFIX_DEFAULT: &str = "lamplighter";
 
-pub(super) fn read(section: &Section<'_>, gateway: Option<&GatewayId>) -> Option<Uplink> {
+pub(super) fn read(section: &Section<'_>, gateway: Option<&GatewayId>, links: &[&str]) -> Option<Uplink> {
     let insecure = flag(section, "insecure", false);
     let url = match section.item("url") {
         Some(item) => url(&item, insecure.unwrap_or(true)),
@@ -92,7 +93,7 @@ pub(super) fn read(section: &Section<'_>, gateway: Option<&GatewayId>) -> Option
     });
     let batch = section.item("batch").map_or(Some(None), |item| batch(item).map(Some));
     let in_flight = number(section, "in_flight", IN_FLIGHT_DEFAULT, UPLINK_IN_FLIGHT_MAX, "messages");
-    let filter = filter::read(section);
+    let filter = filter::read(section, links);
     let services = flag(section, "services", true);
     let raw = flag(section, "raw", false);
     let shared = flag(section, "shared", false);

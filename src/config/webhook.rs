@@ -10,11 +10,11 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::fault::Problem;
+use super::filter;
 use super::link::{Address, Scheme, TlsSettings, host_and_port, read_tls};
 use super::reader::{Item, Section};
-use crate::event::LinkId;
-use crate::event::filter::{EventFilter, TypeFilter};
-use crate::limits::{API_FILTERS_MAX, WEBHOOK_TARGET_BYTES_MAX, WEBHOOKS_MAX};
+use crate::event::filter::EventFilter;
+use crate::limits::{WEBHOOK_TARGET_BYTES_MAX, WEBHOOKS_MAX};
 use crate::secret::Secret;
 use crate::webhook::signature::{KEY_BYTES, KEY_PREFIX, SigningKey, SigningKeys};
 
@@ -89,16 +89,7 @@ fn read(section: Section<'_>, known_links: &[&str]) -> Option<Webhook> {
         true => key(&section, SECRET_OLD).map(Some),
         false => Some(None),
     };
-    let types = list(&section, "types", "types of events", |item| {
-        let parsed = item.str().map(TypeFilter::parse);
-        if let Some(Err(expected)) = &parsed {
-            item.expected(expected.as_str());
-        } else if parsed.is_none() {
-            item.expected("a type of events");
-        }
-        parsed?.ok()
-    });
-    let links = list(&section, "links", "links", |item| link(item, known_links));
+    let filter = filter::read(&section, known_links);
     let span = |name, range, default| section.item(name).map_or(Some(default), |item| item.duration(range));
     let timeout = span("timeout", TIMEOUT, TIMEOUT_DEFAULT);
     let park_after = span("park_after", PARK_AFTER, PARK_AFTER_DEFAULT);
@@ -112,7 +103,7 @@ fn read(section: Section<'_>, known_links: &[&str]) -> Option<Webhook> {
         server,
         target,
         keys: SigningKeys { current: current?, old: old? },
-        filter: EventFilter { types: types?, links: links? },
+        filter: filter?,
         timeout: timeout?,
         park_after: park_after?,
         parked_retry: parked_retry?,
@@ -187,30 +178,6 @@ fn key(section: &Section<'_>, names: [&'static str; 3]) -> Option<SigningKey> {
             None
         }
     }
-}
-
-fn link(item: &Item<'_>, known: &[&str]) -> Option<LinkId> {
-    let found = item.str().filter(|name| known.contains(name));
-    if found.is_none() {
-        let nearest = super::fault::nearest(item.str().unwrap_or_default(), known.iter().copied());
-        let expected = match known {
-            [] => "a link that is configured (there is none)".to_owned(),
-            _ => format!("a link that is configured ({})", known.join(", ")),
-        };
-        item.expected_near(expected, nearest);
-    }
-    found.map(LinkId::new)
-}
-
-fn list<'d, T>(
-    section: &Section<'d>,
-    key: &'static str,
-    of: &str,
-    read: impl Fn(&Item<'d>) -> Option<T>,
-) -> Option<Vec<T>> {
-    let Some(item) = section.item(key) else { return Some(Vec::new()) };
-    let read: Vec<Option<T>> = item.list_of(of, API_FILTERS_MAX)?.iter().map(read).collect();
-    read.into_iter().collect()
 }
 
 #[cfg(test)]

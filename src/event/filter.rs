@@ -52,3 +52,19 @@ impl TypeFilter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_takes_its_types_and_a_link_only_its_own_events() {
+        let types = ["call.", "link.up"].map(|text| TypeFilter::parse(text).unwrap()).into();
+        let filter = EventFilter { types, links: vec!["a".into()] };
+        let link = LinkId::new("a");
+        assert!(filter.wants("call.held", Some(&link)) && filter.wants("link.up", Some(&link)));
+        assert!(!filter.wants("callback.made", Some(&link)) && !filter.wants("link.upper", Some(&link)));
+        assert!(!filter.wants("call.held", Some(&"b".into())) && !filter.wants("call.held", None));
+        assert!(EventFilter::default().wants("log.lost", None) && EventFilter::default().wants_all());
+    }
+}
