@@ -61,6 +61,12 @@ impl MemoryStore {
         &self.cursors
     }
 
+    /// About what the entries kept take in memory.
+    pub fn payload(&self) -> u64 {
+        let entry = |entry: &Arc<Entry>| (entry.data.len() + 2 * size_of::<Entry>()) as u64;
+        self.lock().epochs.iter().flatten().map(entry).sum()
+    }
+
     pub fn checkpoint(&self) -> Option<Checkpoint> {
         self.lock().checkpoint.clone()
     }
@@ -210,10 +216,12 @@ impl ReadEntries for Mutex<Shared> {
             return Err(ReadError::Trimmed { oldest: shared.first });
         }
         let mut answer = Answer::new(limit, max_bytes);
-        let read = |epoch: &Vec<Arc<Entry>>| epoch.last().is_none_or(|last| last.seq <= after);
-        let unread = shared.epochs.iter().skip_while(|epoch| read(epoch)).flatten();
-        let wanted = unread.skip_while(|entry| entry.seq <= after);
-        let _ = wanted.cloned().all(|entry| answer.take(entry));
+        let unread = shared.epochs.partition_point(|epoch| epoch.last().is_some_and(|last| last.seq <= after));
+        let unread = shared.epochs.range(unread..).flat_map(|epoch| {
+            let from = epoch.partition_point(|entry| entry.seq <= after);
+            epoch.get(from..).unwrap_or_default()
+        });
+        let _ = unread.cloned().all(|entry| answer.take(entry));
         Ok(answer.entries)
     }
 

@@ -1,6 +1,7 @@
 //! The cloud's end: a simulated broker behind the uplink, which is away for hours, swallows packets, drops connections; and
 //! what it must have in spite of that.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -31,8 +32,12 @@ pub(crate) enum Weather {
 /// A broker, and what came to it.
 pub(crate) struct Cloud {
     control: Control,
-    /// The newest entry it has for good.
+    /// The newest entry it has for good, with all before it.
     last: Seq,
+    /// Refused for the moment, behind `last`.
+    refused: BTreeSet<Seq>,
+    /// Came before those that were refused, and comes again behind them.
+    early: BTreeSet<Seq>,
     pub(crate) messages: u64,
     /// Entries that came again, each of them marked.
     pub(crate) repeats: u64,
@@ -42,7 +47,15 @@ pub(crate) struct Cloud {
 
 impl Cloud {
     pub(crate) fn new() -> Self {
-        Self { control: Control::new(), last: Seq(0), messages: 0, repeats: 0, missed: 0 }
+        Self {
+            control: Control::new(),
+            last: Seq(0),
+            refused: BTreeSet::new(),
+            early: BTreeSet::new(),
+            messages: 0,
+            repeats: 0,
+            missed: 0,
+        }
     }
 
     pub(crate) fn connector(&self) -> Connect {
@@ -73,22 +86,39 @@ impl Cloud {
             assert_eq!(broker.violations(), [""; 0], "the gateway keeps to MQTT");
             broker.take_received()
         });
-        for received in received.iter().filter(|it| it.message.topic == TOPIC && it.code < 0x80) {
+        for received in received.iter().filter(|it| it.message.topic == TOPIC) {
             let event: serde_json::Value = serde_json::from_slice(&received.message.payload).unwrap();
             let seq = Seq(event["sequence"].as_str().and_then(|digits| digits.parse().ok()).unwrap());
             assert_eq!(event["id"].as_str(), Some(format!("{IDENTITY}{}", seq.0).as_str()), "an id is the entry's own");
-            self.messages += 1;
-            if seq <= self.last {
-                let marked = received.message.properties.word("resent") == Some("true");
-                assert!(marked, "the cloud has {seq} already, and nobody says that it is a repeat");
-                self.repeats += 1;
-            } else {
-                let missed = seq.0 - self.last.0 - 1;
-                assert!(missed == 0 || seq.0 - 1 <= trimmed.0, "{seq} came after {}: what lies between?", self.last);
-                self.missed += missed;
-                self.last = seq;
+            if received.code >= 0x80 {
+                self.refused.insert(seq);
+                continue;
             }
+            let resent = received.message.properties.word("resent") == Some("true");
+            self.take(seq, resent, trimmed);
         }
+    }
+
+    fn take(&mut self, seq: Seq, resent: bool, trimmed: Seq) {
+        self.messages += 1;
+        if seq <= self.last || self.early.contains(&seq) {
+            assert!(resent, "the cloud has {seq} already, and nobody says that it is a repeat");
+            self.repeats += 1;
+        }
+        if seq <= self.last {
+            return;
+        }
+        // Behind one that is refused the broker may take others; they come once more, in order.
+        if (self.last.0 + 1..seq.0).any(|before| before > trimmed.0 && self.refused.contains(&Seq(before))) {
+            self.early.insert(seq);
+            return;
+        }
+        let missed = seq.0 - self.last.0 - 1;
+        assert!(missed == 0 || seq.0 - 1 <= trimmed.0, "{seq} came after {}: what lies between?", self.last);
+        self.missed += missed;
+        self.last = seq;
+        self.refused = self.refused.split_off(&seq.next());
+        self.early = self.early.split_off(&seq.next());
     }
 
     pub(crate) fn last(&self) -> Seq {

@@ -27,7 +27,8 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    pub(crate) fn start(seed: u64) -> Self {
+    /// It looks at its stream at random, with pauses of at most `pace`.
+    pub(crate) fn start(seed: u64, pace: Duration) -> Self {
         let follower = Self {
             feed: Arc::default(),
             changed: watch::Sender::new(0),
@@ -41,6 +42,7 @@ impl Follower {
             last: Arc::clone(&follower.last),
             lags: Arc::clone(&follower.lags),
             rng: fastrand::Rng::with_seed(seed),
+            pace,
             current: None,
         };
         tokio::spawn(reader.run(follower.changed.subscribe()));
@@ -80,6 +82,7 @@ struct Following {
     last: Arc<AtomicU64>,
     lags: Arc<AtomicU64>,
     rng: fastrand::Rng,
+    pace: Duration,
     current: Option<Feed>,
 }
 
@@ -87,7 +90,7 @@ impl Following {
     async fn run(mut self, mut changed: watch::Receiver<u64>) {
         loop {
             let nap = std::mem::take(&mut *self.nap.lock().unwrap_or_else(PoisonError::into_inner));
-            let pause = nap.max(Duration::from_millis(self.rng.u64(1..3000)));
+            let pause = nap.max(self.pace.mul_f64(self.rng.f64()).max(Duration::from_millis(1)));
             tokio::select! {
                 () = sleep(pause) => {}
                 changed = changed.changed() => if changed.is_err() {

@@ -50,13 +50,19 @@ pub(crate) struct Site {
     pub(crate) heartbeat: Duration,
     /// Retention by age.
     pub(crate) keep: Duration,
+    /// How often the slow consumer looks, at the least.
+    pub(crate) pace: Duration,
     /// There is an uplink, to a broker of the simulation's.
     pub(crate) cloud: bool,
 }
 
 impl Site {
-    pub(crate) const HOUR: Self =
-        Self { heartbeat: Duration::from_secs(20), keep: Duration::from_secs(7 * 24 * 3600), cloud: false };
+    pub(crate) const HOUR: Self = Self {
+        heartbeat: Duration::from_secs(20),
+        keep: Duration::from_secs(7 * 24 * 3600),
+        cloud: false,
+        pace: Duration::from_secs(3),
+    };
 }
 
 pub(crate) struct House {
@@ -113,7 +119,7 @@ impl House {
             started: clock.now(),
             exchange: Exchange::start(office, seed, speed, clock),
             gateway: None,
-            follower: Follower::start(seed),
+            follower: Follower::start(seed, site.pace),
             tail: Tail::default(),
             store: MemoryStore::new(1000),
             config,
