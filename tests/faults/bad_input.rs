@@ -229,7 +229,7 @@ async fn a_flood_before_the_snapshot() {
     house.keeps_up_until(&mut told).await;
     house.gateway.feed(0, "&link=bad").of("link.resynced", "bad").await;
     house.memory_stays_below(MEMORY_FULL_MAX);
-    let of_bad = house.gateway.events().await.into_iter().filter(|event| event["link"] == "bad");
+    let of_bad = house.gateway.events().await.into_iter().filter(|event| event["data"]["link"] == "bad");
     let types: Vec<String> = of_bad.map(|event| event["type"].as_str().unwrap().to_owned()).collect();
     let count = |name: &str| types.iter().filter(|found| *found == name).count();
     assert_eq!((count("link.up"), count("link.down"), count("pbx.native")), (1, 0, EVENTS));
