@@ -111,7 +111,7 @@ pub const AMI_LIST_ITEMS_MAX: usize = 4096;
 pub const AMI_BANNER_WAIT: Duration = Duration::from_secs(10);
 /// Time from the accepted login to `FullyBooted`; past it the link is dropped and tried again.
 pub const AMI_BOOT_WAIT: Duration = Duration::from_secs(120);
-/// All lists of a snapshot together; past it that try has failed.
+/// All lists of a snapshot together; past it that try has failed, or is begun again where a storm delayed it.
 pub const AMI_SNAPSHOT_WAIT: Duration = Duration::from_secs(120);
 /// Tries at a snapshot; after the last the link is dropped as misbehaving.
 pub const AMI_SNAPSHOT_TRIES: u32 = 2;
@@ -140,9 +140,13 @@ pub const AMI_BRIDGES_MAX: usize = 4096;
 pub const AMI_ORIGINATE_EVENTS_WAIT: Duration = Duration::from_millis(500);
 /// Recordings of ours whose id is kept; one more is stopped without it, as the PBX sees fit.
 pub const AMI_RECORDINGS_MAX: usize = 256;
-/// Events kept while a snapshot is being gathered, and their bytes; past either the snapshot is started again.
-pub const AMI_SNAPSHOT_EVENTS_MAX: usize = 16 * 1024;
-pub const AMI_SNAPSHOT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Events kept while a snapshot is being gathered, and their bytes; past either they are told, the lists are asked again,
+/// and what comes from then on is told as it comes.
+pub const AMI_SNAPSHOT_EVENTS_MAX: usize = 4 * 1024;
+pub const AMI_SNAPSHOT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of live events, fewer than sockets hold, behind which a list's answer may still wait; at each so many the list
+/// gets its deadline again.
+pub const AMI_STORM_BYTES: usize = 1024 * 1024;
 
 // ---- olssoo ------------------------------------------------------------------------------------
 

@@ -367,7 +367,7 @@ impl LinkDriver {
                 }
                 heard = read.next(&mut buffer) => {
                     received = self.clock.timestamp();
-                    if let Err(down) = self.take(heard) {
+                    if let Err(down) = self.take(heard, &buffer) {
                         return End::Down(down);
                     }
                 }
@@ -379,7 +379,7 @@ impl LinkDriver {
                     // What already arrived counts before a deadline does: a full log may have kept us from reading it.
                     if let Some(heard) = read.next(&mut buffer).now_or_never() {
                         received = self.clock.timestamp();
-                        if let Err(down) = self.take(heard) {
+                        if let Err(down) = self.take(heard, &buffer) {
                             return End::Down(down);
                         }
                     }
@@ -436,13 +436,11 @@ impl LinkDriver {
         let _ = timeout(LINK_GOODBYE_WAIT, futures_util::future::join_all(requests)).await;
     }
 
-    fn take(&mut self, heard: Heard) -> Result<(), Down> {
+    fn take(&mut self, heard: Heard, buffer: &[u8]) -> Result<(), Down> {
         let now = self.clock.now();
         match heard {
-            Heard::Bytes(bytes) => {
-                self.figures.bytes.fetch_add(bytes.len() as u64, Relaxed);
-                self.session.handle_bytes(&bytes, now);
-            }
+            Heard::Read(length) => self.take_bytes(&buffer[..length], now),
+            Heard::Message(bytes) => self.take_bytes(&bytes, now),
             Heard::Pong => self.session.handle_pong(now),
             Heard::CloseCode(code, reason) => self.session.handle_close_code(code, &reason, now),
             // The session says why: a shutdown was announced, there was no banner.
@@ -450,6 +448,11 @@ impl LinkDriver {
             Heard::Broken(down) => return Err(down),
         }
         Ok(())
+    }
+
+    fn take_bytes(&mut self, bytes: &[u8], now: Instant) {
+        self.figures.bytes.fetch_add(bytes.len() as u64, Relaxed);
+        self.session.handle_bytes(bytes, now);
     }
 
     fn report(&mut self, hands: &mut Hands, pushed: Pushed) {

@@ -207,21 +207,32 @@ async fn a_flood_of_fat_events() {
     house.memory_stays_below(MEMORY_FULL_MAX);
 }
 
-/// Nothing of a list comes, and what is kept for after it is too much.
+/// Nothing of a list comes before all of it, and what is kept for after the lists is too much: the link stays, stale.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_instead_of_a_snapshot() {
-    let peer = Peer::start(|stream, _| async move {
-        let mut manager = Manager::logged_in(stream).await?;
-        let event = user_event("Flood", &"x".repeat(15_000));
-        for _ in 0..200_000_000 / event.len() {
-            manager.say(&event).await?;
+async fn a_flood_before_the_snapshot() {
+    const EVENTS: usize = 200_000_000 / 15_000;
+    let (tell, mut told) = watch::channel(false);
+    let peer = Peer::start(move |stream, _| {
+        let tell = tell.clone();
+        async move {
+            let mut manager = Manager::logged_in(stream).await?;
+            let event = user_event("Flood", &"x".repeat(15_000));
+            for _ in 0..EVENTS {
+                manager.say(&event).await?;
+            }
+            tell.send_replace(true);
+            manager.go_on().await
         }
-        manager.go_on().await
     })
     .await;
     let mut house = House::with(&peer.tcp(), "").await;
-    house.says("misbehaved", "more events than can be kept came before its lists were complete").await;
-    house.memory_stays_below(MEMORY_MAX);
+    house.keeps_up_until(&mut told).await;
+    house.gateway.feed(0, "&link=bad").of("link.resynced", "bad").await;
+    house.memory_stays_below(MEMORY_FULL_MAX);
+    let of_bad = house.gateway.events().await.into_iter().filter(|event| event["data"]["link"] == "bad");
+    let types: Vec<String> = of_bad.map(|event| event["type"].as_str().unwrap().to_owned()).collect();
+    let count = |name: &str| types.iter().filter(|found| *found == name).count();
+    assert_eq!((count("link.up"), count("link.down"), count("pbx.native")), (1, 0, EVENTS));
 }
 
 /// Accepts, and that is all.

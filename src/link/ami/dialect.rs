@@ -125,6 +125,10 @@ impl crate::link::Session for Session {
         Self::refused(self)
     }
 
+    fn warning(&self) -> Option<&str> {
+        Self::warning(self)
+    }
+
     fn noise(&self) -> &BTreeMap<String, u64> {
         Self::noise(self)
     }

@@ -5,7 +5,8 @@
 //! "Permission denied" (22) or "Invalid/unknown command" (16): that is a reason to try again soon, never wrong credentials.
 //! Snapshot: at every login, every `resync_every`, after a reload, after a refused message (it may have been an event
 //! that mattered) and when the model asks. Events that arrive meanwhile are told to the model after the lists are
-//! complete, so the result is the same in either order; a list that is cut short is never applied.
+//! complete, so the result is the same in either order; a list that is cut short is never applied. More events than can
+//! be kept are told as they come while the lists are asked again: a storm delays a snapshot, and costs no link.
 //! Forged events: a value with a line break can hold a whole `Event:` packet. It has no `Privilege`; list items have none
 //! either, but carry an ActionID of ours, whose token no caller knows. An event with neither is suspect: it is counted and
 //! kept as the PBX's own message, and changes no state.
@@ -330,6 +331,11 @@ impl Session {
         &self.refused_last
     }
 
+    /// What does not work although the link is up.
+    pub fn warning(&self) -> Option<&str> {
+        self.storm()
+    }
+
     /// What was dropped, by the PBX's own name of the event.
     pub fn noise(&self) -> &std::collections::BTreeMap<String, u64> {
         self.model.noise()
@@ -388,11 +394,9 @@ impl Session {
             }
             (State::Boot { .. }, b"FullyBooted") => self.begin_snapshot(now),
             (State::Boot { .. }, _) => self.counts.before_boot += 1,
-            (State::Snapshot(gathering), _) => {
+            (State::Snapshot(_), _) => {
                 self.resync_asked |= restarted;
-                if !gathering.keep(message, now) {
-                    self.snapshot_failed("more events than can be kept came before its lists were complete", now);
-                }
+                self.handle_event_meanwhile(message, now);
             }
             // A PBX that booted behind a proxy has forgotten every call: that is asked for without the usual pause.
             (State::Live { .. }, b"FullyBooted") => {

@@ -38,8 +38,10 @@ pub struct Handshake {
 
 /// What came.
 pub(super) enum Heard {
-    /// On a stream: bytes. On a WebSocket: one whole message.
-    Bytes(Vec<u8>),
+    /// On a stream: so many bytes at the start of the buffer.
+    Read(usize),
+    /// On a WebSocket: one whole message.
+    Message(Vec<u8>),
     Pong,
     /// The WebSocket is closed with this code; the end follows.
     CloseCode(u16, String),
@@ -96,14 +98,14 @@ impl Reader {
             Self::Nothing => std::future::pending().await,
             Self::Stream(half) => match half.read(buffer).await {
                 Ok(0) => Heard::End,
-                Ok(length) => Heard::Bytes(buffer[..length].to_vec()),
+                Ok(length) => Heard::Read(length),
                 Err(error) => Heard::Broken(net::broken("read", &error)),
             },
             Self::WebSocket(half) => loop {
                 return match half.next().await {
                     None | Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) => Heard::End,
-                    Some(Ok(Message::Text(text))) => Heard::Bytes(bytes::Bytes::from(text).into()),
-                    Some(Ok(Message::Binary(bytes))) => Heard::Bytes(bytes.into()),
+                    Some(Ok(Message::Text(text))) => Heard::Message(bytes::Bytes::from(text).into()),
+                    Some(Ok(Message::Binary(bytes))) => Heard::Message(bytes.into()),
                     Some(Ok(Message::Pong(_))) => Heard::Pong,
                     Some(Ok(Message::Close(frame))) => match frame {
                         Some(frame) => Heard::CloseCode(frame.code.into(), frame.reason.to_string()),

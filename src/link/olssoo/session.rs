@@ -342,7 +342,8 @@ impl crate::link::Session for Session {
     }
 
     fn warning(&self) -> Option<&str> {
-        self.rest.as_ref()?.warning.as_deref()
+        let of_rest = self.rest.as_ref().and_then(|rest| rest.warning.as_deref());
+        of_rest.or_else(|| crate::link::Session::warning(&self.asterisk))
     }
 
     fn noise(&self) -> &BTreeMap<String, u64> {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 const PART_BYTES: usize = 64 * 1024;
 
-/// The messages after the login, so that it can be sent any number of times on one connection.
+/// The messages after the login and the boot it ends with, so that it can be sent any number of times on one connection.
 pub(crate) struct Storm {
     pub(crate) bytes: Vec<u8>,
     pub(crate) messages: usize,
@@ -19,9 +19,10 @@ impl Storm {
         let packed = std::fs::File::open(&file).with_context(|| format!("open {}", file.display()))?;
         let mut bytes = Vec::new();
         flate2::read::GzDecoder::new(packed).read_to_end(&mut bytes).context("unpack the storm")?;
-        let banner = find(&bytes, b"\r\n").context("the storm has no banner")? + 2;
-        let login = find(&bytes[banner..], b"\r\n\r\n").context("the storm has no login")? + 4;
-        bytes.drain(..banner + login);
+        // A PBX that says again that it booted is asked for everything again, which is another measurement.
+        let booted = find(&bytes, b"Event: FullyBooted").context("the storm has no FullyBooted")?;
+        let end = find(&bytes[booted..], b"\r\n\r\n").context("its FullyBooted has no end")? + 4;
+        bytes.drain(..booted + end);
         // End at a message's end, without the goodbye.
         if let Some(goodbye) = find(&bytes, b"Response: Goodbye") {
             bytes.truncate(goodbye);

@@ -1,8 +1,13 @@
-//! The lists a snapshot is made of, asked one after the other, and the events kept meanwhile.
+//! The lists a snapshot is made of, asked one after the other, and the events that come meanwhile.
 //!
 //! The result is the same in either order: every event that arrives while lists are gathered is kept, and told to the
 //! model after all lists are complete, in their order. The PBX writes both from one place in their order, so the last word about a
 //! thing is in the list or in an event kept behind it, never before both.
+//! A storm costs no link. Once more events came than can be kept, they are told, the lists are asked again, and every
+//! further event is told as it comes: the model holds it against the list's item, whichever comes last. A list's answer
+//! waits behind the storm's bytes in the sockets, so each [`AMI_STORM_BYTES`] of them give it its deadline again; lists that
+//! a storm keeps from being complete in [`AMI_SNAPSHOT_WAIT`] are asked again for as long as it goes on. What is stale
+//! stays stale until they are complete, and the link says why.
 
 use std::fmt;
 use std::mem;
@@ -10,7 +15,9 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::event::{Body, Event};
-use crate::limits::{AMI_SNAPSHOT_BYTES_MAX, AMI_SNAPSHOT_EVENTS_MAX, AMI_SNAPSHOT_TRIES, AMI_SNAPSHOT_WAIT};
+use crate::limits::{
+    AMI_SNAPSHOT_BYTES_MAX, AMI_SNAPSHOT_EVENTS_MAX, AMI_SNAPSHOT_TRIES, AMI_SNAPSHOT_WAIT, AMI_STORM_BYTES,
+};
 use crate::link::ami::codec::{Action, Message};
 use crate::link::{Down, Output};
 
@@ -41,44 +48,122 @@ pub(super) const LISTS: [List; 7] = [
 /// Lists whose end a PBX's own document leaves out.
 const QUIET_LISTS: [&str; 1] = ["PJSIPShowEndpoints"];
 
+const STORM: &str = "more events than can be kept come before the PBX's lists are complete: each is told as it comes, and what is \
+                     stale stays so until the lists are complete; find out what floods the PBX, or take fewer kinds of \
+                     events with `event_mask`";
+
 /// A snapshot being gathered.
 #[derive(Debug)]
 pub(super) struct Gathering {
-    pub(super) tries: u32,
+    pub(super) attempt: Attempt,
     pub(super) deadline: Instant,
     /// Index in [`LISTS`] of the list awaited, and its action.
     pub(super) list: usize,
     pub(super) action: ActionId,
+    kept: Vec<(Instant, Message)>,
+    /// Of all live events of this attempt.
+    bytes: usize,
+    /// Of those since a storm last gave the list its deadline again, or the attempt began.
+    bytes_since: usize,
+    /// A storm gave a list its deadline again.
+    delayed: bool,
+}
+
+/// What one attempt at a snapshot leaves to the next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    pub(super) number: u32,
     /// The model was up to date before: should this snapshot fail, what was kept is told all the same.
     live_before: bool,
-    kept: Vec<(Instant, Message)>,
-    kept_bytes: usize,
+    /// More events came than can be kept: each is told as it comes.
+    overrun: bool,
 }
 
 impl Gathering {
-    fn new(tries: u32, live_before: bool, deadline: Instant) -> Self {
-        Self { tries, deadline, list: 0, action: ActionId(0), live_before, kept: Vec::new(), kept_bytes: 0 }
+    fn new(attempt: Attempt, deadline: Instant) -> Self {
+        Self {
+            attempt,
+            deadline,
+            list: 0,
+            action: ActionId(0),
+            kept: Vec::new(),
+            bytes: 0,
+            bytes_since: 0,
+            delayed: false,
+        }
+    }
+
+    /// Counts a live event; true when the list's answer may still be behind so many.
+    fn delays(&mut self, message: &Message) -> bool {
+        self.bytes += message.as_bytes().len();
+        self.bytes_since += message.as_bytes().len();
+        if self.bytes_since < AMI_STORM_BYTES {
+            return false;
+        }
+        self.bytes_since = 0;
+        self.delayed = true;
+        true
     }
 
     /// Keeps a live event for after the lists; false when that was the last there is room for.
-    pub(super) fn keep(&mut self, message: &Message, now: Instant) -> bool {
+    fn keep(&mut self, message: &Message, now: Instant) -> bool {
         self.kept.push((now, message.clone()));
-        self.kept_bytes += message.as_bytes().len();
-        self.kept.len() < AMI_SNAPSHOT_EVENTS_MAX && self.kept_bytes < AMI_SNAPSHOT_BYTES_MAX
+        self.kept.len() < AMI_SNAPSHOT_EVENTS_MAX && self.bytes < AMI_SNAPSHOT_BYTES_MAX
     }
 }
 
 impl Session {
     pub(super) fn begin_snapshot(&mut self, now: Instant) {
         let live_before = matches!(self.state, State::Live { .. });
-        self.try_snapshot(1, live_before, now);
+        self.try_snapshot(Attempt { number: 1, live_before, overrun: false }, now);
     }
 
-    fn try_snapshot(&mut self, tries: u32, live_before: bool, now: Instant) {
+    fn try_snapshot(&mut self, attempt: Attempt, now: Instant) {
         self.resync_asked = false;
         self.model.begin_snapshot();
-        self.state = State::Snapshot(Box::new(Gathering::new(tries, live_before, now + AMI_SNAPSHOT_WAIT)));
+        self.state = State::Snapshot(Box::new(Gathering::new(attempt, now + AMI_SNAPSHOT_WAIT)));
         self.ask_list(0, now);
+    }
+
+    /// A live event before the lists are complete.
+    pub(super) fn handle_event_meanwhile(&mut self, message: &Message, now: Instant) {
+        let State::Snapshot(gathering) = &mut self.state else { return };
+        let (action, delays) = (gathering.action, gathering.delays(message));
+        if gathering.attempt.overrun {
+            self.model.handle_event(message, now, &mut self.events);
+            self.tell();
+        } else if !gathering.keep(message, now) {
+            return self.overrun(now);
+        }
+        if delays {
+            self.list_goes_on(action, now);
+        }
+    }
+
+    /// No more can be kept: it is all told, and the lists are asked again beside events told as they come.
+    fn overrun(&mut self, now: Instant) {
+        let State::Snapshot(gathering) = mem::replace(&mut self.state, State::Over) else { return };
+        self.counts.snapshots_failed += 1;
+        self.pending.remove(gathering.action);
+        self.model.abandon_snapshot();
+        self.tell_kept(gathering.kept);
+        self.try_snapshot(Attempt { overrun: true, ..gathering.attempt }, now);
+    }
+
+    /// The lists took too long: a storm's time does not count against the PBX.
+    pub(super) fn snapshot_overdue(&mut self, now: Instant) {
+        if !matches!(&self.state, State::Snapshot(gathering) if gathering.delayed) {
+            return self.snapshot_failed("its lists were not complete in time", now);
+        }
+        if let Some(attempt) = self.abandon_snapshot() {
+            self.counts.snapshots_failed += 1;
+            self.try_snapshot(attempt, now);
+        }
+    }
+
+    /// Why a snapshot takes long.
+    pub(super) fn storm(&self) -> Option<&'static str> {
+        matches!(&self.state, State::Snapshot(gathering) if gathering.attempt.overrun).then_some(STORM)
     }
 
     /// Asks for the first list from `from` on that this PBX has; after the last, the snapshot is complete.
@@ -201,33 +286,34 @@ impl Session {
 
     /// Nothing of its lists is applied; it is tried again, or the link is dropped.
     pub(super) fn snapshot_failed(&mut self, found: &str, now: Instant) {
-        let Some((tries, live_before)) = self.abandon_snapshot() else { return };
+        let Some(attempt) = self.abandon_snapshot() else { return };
         self.counts.snapshots_failed += 1;
-        if tries < AMI_SNAPSHOT_TRIES {
-            self.try_snapshot(tries + 1, live_before, now);
+        if attempt.number < AMI_SNAPSHOT_TRIES {
+            self.try_snapshot(Attempt { number: attempt.number + 1, ..attempt }, now);
         } else {
-            self.down(Down::Misbehaved { found: format!("no snapshot in {tries} tries: {found}") });
+            let found = format!("no snapshot in {} tries: {found}", attempt.number);
+            self.down(Down::Misbehaved { found });
         }
     }
 
     /// Leaves a snapshot unfinished, for the caller to say what follows.
-    pub(super) fn abandon_snapshot(&mut self) -> Option<(u32, bool)> {
+    pub(super) fn abandon_snapshot(&mut self) -> Option<Attempt> {
         if !matches!(self.state, State::Snapshot(_)) {
             return None;
         }
         let State::Snapshot(gathering) = mem::replace(&mut self.state, State::Over) else { return None };
         self.pending.remove(gathering.action);
         self.model.abandon_snapshot();
-        if gathering.live_before {
+        if gathering.attempt.live_before {
             self.tell_kept(gathering.kept);
         }
-        Some((gathering.tries, gathering.live_before))
+        Some(gathering.attempt)
     }
 
     /// A list that is short twice in a row was not cut on the way: this PBX counts otherwise, and its word for the end
     /// counts more than its number.
     fn counted_wrong_before(&self) -> bool {
-        matches!(&self.state, State::Snapshot(gathering) if gathering.tries >= AMI_SNAPSHOT_TRIES)
+        matches!(&self.state, State::Snapshot(gathering) if gathering.attempt.number >= AMI_SNAPSHOT_TRIES)
     }
 
     fn awaited_list(&self, id: ActionId) -> Option<usize> {

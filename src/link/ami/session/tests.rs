@@ -1,6 +1,10 @@
 use super::*;
 use crate::clock::Clock;
-use crate::limits::{AMI_ACTIONS_PENDING_MAX, AMI_LIST_ITEMS_MAX, AMI_RESYNC_PAUSE, AMI_SNAPSHOT_EVENTS_MAX};
+use crate::event::DeviceState;
+use crate::limits::{
+    AMI_ACTIONS_PENDING_MAX, AMI_LIST_ITEMS_MAX, AMI_RESYNC_PAUSE, AMI_SNAPSHOT_EVENTS_MAX, AMI_SNAPSHOT_WAIT,
+    AMI_STORM_BYTES,
+};
 use crate::link::ami::model::ModelSettings;
 use crate::link::known::Known;
 use crate::link::service::{Arguments, CallId, Outcome, Service, ServiceCall};
@@ -254,17 +258,80 @@ fn a_forged_event_is_suspect_and_moves_nothing() {
 }
 
 #[test]
-fn a_snapshot_overrun_by_events_starts_again() {
+fn a_storm_that_overtakes_every_snapshot_costs_neither_the_link_nor_an_event() {
+    let restarted = || {
+        let mut bench = Bench::live();
+        bench.message("Event: FullyBooted\nPrivilege: system,all");
+        (bench, 1)
+    };
+    let connected = || {
+        let mut bench = Bench::new();
+        bench.connect();
+        (bench, 0)
+    };
+    for (mut bench, resynced_before) in [connected(), restarted()] {
+        let first = bench.last_id();
+        assert_eq!(bench.session.warning(), None);
+        for _ in 0..5 * AMI_SNAPSHOT_EVENTS_MAX {
+            bench.message(USER_EVENT);
+        }
+        assert!(bench.downs.is_empty(), "{:?}", bench.downs);
+        assert_eq!(bench.user_events(), 5 * AMI_SNAPSHOT_EVENTS_MAX);
+        assert!(bench.session.warning().is_some_and(|warning| warning.contains("event_mask")));
+        assert_ne!(bench.last_id(), first, "the lists are asked again");
+        assert_eq!(bench.session.counts().snapshots_failed, 1, "once: what is told needs no room");
+        assert!(!bench.told.iter().any(|event| event.body.kind_name() == "link.resynced"));
+        bench.answer_lists();
+        assert_eq!(bench.told.last().unwrap().body.kind_name(), "link.resynced");
+        assert_eq!(bench.session.counts().snapshots, resynced_before + 1);
+        assert_eq!(bench.session.warning(), None);
+    }
+}
+
+#[test]
+fn in_a_storm_the_last_word_counts_be_it_an_event_or_a_list() {
     let mut bench = Bench::new();
+    let state = |device: &str, state: &str| format!("Event: DeviceStateChange\nDevice: PJSIP/{device}\nState: {state}");
     bench.connect();
-    let first = bench.last_id();
     for _ in 0..AMI_SNAPSHOT_EVENTS_MAX {
         bench.message(USER_EVENT);
     }
-    assert_ne!(bench.last_id(), first);
-    assert_eq!(bench.session.counts().snapshots_failed, 1);
+    while bench.sent_names().last().unwrap() != "DeviceStateList" {
+        bench.answer("Response: Error\nMessage: none");
+    }
+    bench.message(&(state("0101", "INUSE") + "\nPrivilege: call,all"));
+    bench.answer("Response: Success\nEventList: start");
+    bench.answer(&state("0101", "NOT_INUSE"));
+    bench.answer(&state("0102", "INUSE"));
+    bench.message(&(state("0102", "NOT_INUSE") + "\nPrivilege: call,all"));
     bench.answer_lists();
-    assert!(bench.downs.is_empty());
+    let known = &bench.session.known().devices;
+    assert_eq!(known["0101"].state, DeviceState::NotInUse);
+    assert_eq!(known["0102"].state, DeviceState::NotInUse);
+}
+
+#[test]
+fn an_answer_behind_a_storm_is_waited_for() {
+    let mut bench = Bench::new();
+    bench.connect();
+    let piece = format!("{USER_EVENT}\nText: {}", "x".repeat(4000));
+    let blow = |bench: &mut Bench, span: Duration| {
+        for _ in 0..span.as_secs() / 5 {
+            (0..=AMI_STORM_BYTES / piece.len()).for_each(|_| bench.message(&piece));
+            bench.pass(Duration::from_secs(5));
+        }
+    };
+    blow(&mut bench, Duration::from_secs(20));
+    assert_eq!(bench.session.counts().snapshots_failed, 1, "once there was no room");
+    let list = bench.last_id();
+    blow(&mut bench, Duration::from_secs(60));
+    assert_eq!(bench.last_id(), list, "its deadline alone is 10 s");
+    blow(&mut bench, 3 * AMI_SNAPSHOT_WAIT);
+    assert!(bench.downs.is_empty(), "{:?}", bench.downs);
+    assert!((3..=5).contains(&bench.session.counts().snapshots_failed), "asked again, at leisure");
+    // A PBX that answers nothing although nothing is in its way is another matter.
+    bench.pass(Duration::from_secs(25));
+    assert_eq!(bench.downs.len(), 1);
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl Session {
                 self.down(Down::Misbehaved { found: found.into() });
             }
             State::Snapshot(gathering) if gathering.deadline <= now => {
-                self.snapshot_failed("its lists were not complete in time", now);
+                self.snapshot_overdue(now);
             }
             State::Live { since } if self.resync_at(*since).is_some_and(|at| at <= now) => self.begin_snapshot(now),
             State::Goodbye { deadline } if *deadline <= now => self.down(Down::Closed { said: None }),
@@ -108,7 +108,7 @@ impl Session {
     fn list_unanswered(&mut self, action: &str, sent: Instant, now: Instant) {
         let State::Snapshot(gathering) = &self.state else { return };
         let heard_since = self.keep_alive.as_ref().is_some_and(|keep_alive| keep_alive.heard >= sent);
-        if gathering.tries > 1 && !heard_since {
+        if gathering.attempt.number > 1 && !heard_since {
             return self.silent(now);
         }
         let found = format!("{action} had no end within {} s", self.settings.deadline.as_secs());
