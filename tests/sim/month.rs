@@ -28,8 +28,10 @@ const SITE: Site = Site {
     pace: Duration::from_secs(60),
 };
 const HOUR: Duration = Duration::from_secs(3600);
-/// By which memory may grow between the first week and the last days of a month, and between two months.
-const GROWTH_MAX: u64 = 8 << 20;
+/// By which memory may grow between the second week and the last days of a month, and over all months of a process. A
+/// flood of twenty thousand events leaves up to 18 MiB with the allocator; a leak of 40 bytes an entry is more than this
+/// within ten months.
+const GROWTH_MAX: u64 = 24 << 20;
 /// Evenings until the log holds as much as retention lets it, twice over, and every table has been used.
 const WARM: usize = 6;
 
@@ -56,7 +58,7 @@ fn a_month_of_an_office_leaves_the_truth_and_flat_memory() {
         ends.extend(evenings.last());
         let (first, last) = (ends[0], ends[ends.len() - 1]);
         assert!(
-            last <= first + 2 * GROWTH_MAX,
+            last <= first + GROWTH_MAX,
             "seed {seed}: memory grows from month to month, {} MiB and {} MiB",
             first >> 20,
             last >> 20
