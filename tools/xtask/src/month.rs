@@ -125,14 +125,13 @@ impl Report {
         if failed {
             let tail: Vec<&str> = text.lines().rev().take(60).collect();
             let tail: Vec<&str> = tail.into_iter().rev().collect();
-            self.failed.push(format!("seeds from {first}:\n{}", tail.join("\n")));
+            let failed = format!("seeds from {first}:\n{}", tail.join("\n"));
+            eprintln!("\n{failed}"); // at once: a campaign may take an hour
+            self.failed.push(failed);
         }
     }
 
     fn print(&self, seeds: u64, seconds: u64) {
-        for failed in &self.failed {
-            println!("{failed}\n");
-        }
         let mut memory = self.memory_mib.clone();
         memory.sort_unstable();
         let place = |part: usize| memory.get((memory.len().max(1) - 1) * part / 100).copied().unwrap_or(0);
